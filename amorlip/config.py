@@ -48,7 +48,7 @@ class Section(BaseModel):
         if isinstance(data, dict):
             for key in data:
                 if key not in cls.model_fields:
-                    raise ValueError(unknown_key(key, cls.model_fields))
+                    raise ValueError(f"{unknown_key(key, cls.model_fields)} (its value: {data[key]!r})")
         return data
 
 
@@ -321,6 +321,8 @@ class Resources(Section):
 
     cpus: Count = 1
     """CPU cores."""
+    workers: Natural = 0
+    """Data-loading processes of an evaluation (a training run's are in its recipe)."""
     gpus: Natural = 0
     """GPUs."""
     mem_mb: Count = 4000
@@ -506,6 +508,8 @@ class Experiment(Section):
     """Function of `amorlip.reporting.tables` or `.figures`."""
     title: str
     """Label in the report."""
+    caption: str
+    """What it shows, in reStructuredText, for the report."""
     scales: list[Name] | None = None
     """Which of the configured scales; null: all."""
     methods: list[Name] | None = None

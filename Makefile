@@ -1,0 +1,45 @@
+# make demo   download, train, evaluate, report: everything, on the demo corpus
+# make test   every test
+# VENV=DIR    where the environment lies (default .venv)
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(abspath $(VENV))/bin
+UV := $(BIN)/uv --quiet --no-config
+export PATH := $(BIN):$(PATH)
+export NO_ALBUMENTATIONS_UPDATE = 1
+
+.PHONY: setup demo test test-unit lint lock
+
+setup: $(VENV)/.complete
+
+$(VENV)/.complete: envs/requirements.lock envs/bootstrap.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r envs/bootstrap.lock
+	$(UV) pip sync --require-hashes --python $(BIN)/python envs/requirements.lock
+	$(UV) pip install --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $@
+
+demo: setup
+	snakemake
+
+test: setup
+	pytest
+
+test-unit: setup
+	pytest -m "not slow and not workflow and not distributed"
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	snakefmt --check workflow
+	snakemake --lint
+	amorlip schema --check
+
+# Anew from the direct requirements; versions and hashes only, so any index serves them.
+lock: setup
+	$(UV) pip compile envs/requirements.in envs/requirements-dev.in --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade -o envs/requirements.lock
+	grep '^uv==' envs/requirements.lock | cut -d' ' -f1 | $(UV) pip compile - --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o envs/bootstrap.lock

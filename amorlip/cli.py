@@ -1,0 +1,243 @@
+"""The command `amorlip`: one subcommand a stage of the workflow, under the name of its rule.
+
+Each reads its settings (JSON text, or the path of a YAML or JSON file), calls one function and exits 0; bad
+input is told in one line and exits 1. Imports happen inside the commands, so that each loads only what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from amorlip import __version__
+from amorlip.config import Corpus, EmojiSource, EvaluationSettings, Experiment, Run, Section, Task, TaskSource
+from amorlip.errors import AmorlipError
+
+
+def settings(text: str) -> dict[str, Any]:
+    """The mapping given on the command line as JSON text, or as the path of a YAML or JSON file."""
+    from amorlip.resolve import read_yaml
+
+    if not text.lstrip().startswith("{"):
+        return read_yaml(Path(text))
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise AmorlipError(f"settings: not valid JSON: {error}") from error
+
+
+def section(kind: type[Section], data: dict[str, Any]) -> Any:
+    """`data` as a configuration section."""
+    from amorlip.resolve import validate
+
+    return validate(kind, data, "settings")
+
+
+# ---------------------------------------------------------------- source → shards
+
+
+def artwork(args: argparse.Namespace) -> None:
+    """Fetch the emoji packages and render their pictures."""
+    from amorlip.data import emoji
+
+    emoji.build_artwork(section(EmojiSource, settings(args.settings)), args.output)
+
+
+def urls(args: argparse.Namespace) -> None:
+    """Write the list of addresses and captions of a corpus."""
+    from amorlip.data import emoji
+    from amorlip.data import urls as lists
+
+    corpus = section(Corpus, settings(args.settings))
+    if corpus.source == "emoji":
+        emoji.write_urls(args.artwork, args.output)
+    else:
+        lists.write_urls(corpus.urls, args.output)
+
+
+def download(args: argparse.Namespace) -> None:
+    """Download the pairs of one split into shards."""
+    from amorlip.data import download as downloading
+
+    corpus = section(Corpus, settings(args.settings))
+    patience = {"processes": args.processes, "threads": args.threads, "timeout_s": args.timeout_s}
+    corpus = corpus.model_copy(
+        update={"download": corpus.download.model_copy(update={**patience, "retries": args.retries})}
+    )
+    downloading.download(corpus, args.split, args.urls, args.output)
+
+
+def shards(args: argparse.Namespace) -> None:
+    """Check every pair of one split and write its manifest and index."""
+    from amorlip.data import shards as checking
+
+    checking.build_manifest(args.corpus, section(Corpus, settings(args.settings)), args.split, args.folder)
+
+
+def tasks(args: argparse.Namespace) -> None:
+    """Build or link the files of one evaluation task."""
+    from amorlip.data import tasks as building
+
+    building.provide(section(TaskSource, settings(args.settings)), args.artwork, args.output)
+
+
+# ---------------------------------------------------------------- run
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train one model. Start it with torchrun for several processes."""
+    from amorlip.training import loop
+
+    run = section(Run, settings(args.settings))
+    loader = run.recipe.loader.model_copy(update={"workers": args.workers})
+    recipe = run.recipe.model_copy(
+        update={"loader": loader, "checkpoint_every_steps": args.checkpoint_every_steps}
+    )
+    folders = dict(pair.split("=", 1) for pair in args.task_folder)
+    tasks = {
+        name: (section(Task, task), Path(folders[name])) for name, task in settings(args.tasks).items()
+    }
+    loop.train(run.model_copy(update={"recipe": recipe}), args.shards, args.output, tasks)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Evaluate one trained model on one task."""
+    from amorlip.evaluation import command
+
+    data = settings(args.settings)
+    command.evaluate_run(
+        run_folder=args.run,
+        key=args.key,
+        task=section(Task, data["task"]),
+        folder=args.folder,
+        settings=section(EvaluationSettings, data["evaluation"]),
+        workers=args.workers,
+        output=args.output,
+    )
+
+
+# ---------------------------------------------------------------- report
+
+
+def table(args: argparse.Namespace) -> None:
+    """Write one table in four formats."""
+    from amorlip.reporting import command
+
+    command.table(args.name, settings(args.settings), args.evaluations, args.metrics, args.manifests, args.outputs)
+
+
+def figure(args: argparse.Namespace) -> None:
+    """Draw one figure as png and pdf."""
+    from amorlip.reporting import command
+
+    command.figure(args.name, settings(args.settings), args.evaluations, args.metrics, args.outputs)
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def selection(args: argparse.Namespace) -> None:
+    """Write the top-level configuration of a study beside its results."""
+    import yaml
+
+    from amorlip import files
+
+    files.write_text(args.output, yaml.safe_dump(settings(args.settings), sort_keys=False))
+
+
+def schema(args: argparse.Namespace) -> None:
+    """Write the JSON schemas and the key tables of config/README.md."""
+    from amorlip import schema as generating
+
+    for path in generating.generate(Path(__file__).parent.parent, check=args.check):
+        print(path)
+
+
+def config(args: argparse.Namespace) -> None:
+    """Check a configuration and print its runs with their complete recipes."""
+    import yaml
+
+    from amorlip import resolve
+
+    study = resolve.load(resolve.read_yaml(args.file), args.file.parent, str(args.file))
+    runs = {f"{run.scale}/{run.name}": run.model_dump() for _, run in study.runs}
+    print(yaml.safe_dump(runs, sort_keys=False), end="")
+
+
+# ---------------------------------------------------------------- parser
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "settings": {"help": "JSON text, or the path of a YAML or JSON file"},
+    "output": {"type": Path, "help": "file or folder to write"},
+    "outputs": {"type": Path, "nargs": "+", "help": "files to write, known by their endings"},
+    "artwork": {"type": Path, "required": False, "help": "folder of the rendered emoji, where they are the source"},
+    "split": {"choices": ["train", "validation"], "help": "split of the corpus"},
+    "urls": {"type": Path, "help": "urls.parquet"},
+    "processes": {"type": int, "required": False, "default": 1, "help": "worker processes"},
+    "threads": {"type": int, "required": False, "default": 16, "help": "download threads per process"},
+    "timeout-s": {"type": int, "required": False, "default": 10, "help": "patience per image [s]"},
+    "retries": {"type": int, "required": False, "default": 1, "help": "passes over failed addresses"},
+    "corpus": {"help": "name of the corpus"},
+    "folder": {"type": Path, "help": "folder of the shards or of the task's files"},
+    "shards": {"type": Path, "help": "folder with manifest.json and index.parquet"},
+    "tasks": {"required": False, "default": "{}", "help": "JSON of the tasks evaluated after each epoch"},
+    "task-folder": {"required": False, "nargs": "*", "default": [], "help": "NAME=FOLDER of each of these tasks"},
+    "checkpoint-every-steps": {"type": int, "required": False, "default": 1000, "help": "steps between checkpoints"},
+    "run": {"type": Path, "help": "folder of the trained run"},
+    "key": {"help": "key of the task"},
+    "name": {"help": "name of the experiment"},
+    "evaluations": {"type": Path, "nargs": "+", "help": "JSON files of evaluations"},
+    "metrics": {"type": Path, "nargs": "+", "help": "metrics.jsonl of runs"},
+    "manifests": {"type": Path, "nargs": "+", "help": "manifest.json of the training corpora"},
+    "workers": {"type": int, "required": False, "default": 0, "help": "data-loading processes"},
+    "check": {"action": "store_true", "required": False, "help": "only compare; exit 1 if they differ"},
+}
+STAGES: list[tuple[Callable[[argparse.Namespace], None], str]] = [
+    (artwork, "settings output"),
+    (urls, "settings artwork output"),
+    (download, "settings split urls output processes threads timeout-s retries"),
+    (shards, "settings corpus split folder"),
+    (tasks, "settings artwork output"),
+    (train, "settings shards output tasks task-folder workers checkpoint-every-steps"),
+    (evaluate, "settings run key folder output workers"),
+    (table, "settings name evaluations metrics manifests outputs"),
+    (figure, "settings name evaluations metrics outputs"),
+    (selection, "settings output"),
+    (schema, "check"),
+    (config, ""),
+]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="amorlip", description="Reproduce and compare methods of CLIP training.")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="STAGE")
+    for function, options in STAGES:
+        sub = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        sub.set_defaults(function=function)
+        for option in options.split():
+            sub.add_argument(f"--{option}", **{"required": True, **OPTIONS[option]})
+        if function is config:
+            sub.add_argument("file", type=Path, help="a top-level configuration file")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Exits 0, 1 (bad input, one line on stderr) or 2 (usage)."""
+    # albumentations, which img2dataset imports, asks the network for its newest version unless told not to
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    args = parser().parse_args(arguments)
+    try:
+        args.function(args)
+    except AmorlipError as error:
+        print(f"amorlip {args.command}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(f"amorlip {args.command}: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,58 @@
+"""The stage `tasks`: the files of one evaluation task, wherever they come from, with a record of what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amorlip import files
+from amorlip.config import TaskSource
+from amorlip.errors import AmorlipError
+
+RECORD = "task.json"
+
+
+def provide(source: TaskSource, artwork: Path | None, output: Path) -> None:
+    """Build, download or link a task's files into `output`, then write task.json: source and digest of each file.
+
+    Args:
+        source: where they come from.
+        artwork: folder of the rendered emoji, for a source of that kind.
+        output: the task's folder.
+
+    Raises:
+        AmorlipError: if the source is not there or not whole.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    origin = {"kind": source.kind}
+    if source.kind == "emoji":
+        from amorlip.data import emoji_tasks
+
+        emoji_tasks.build_task(source.builder, artwork, output)
+        origin |= {"corpus": source.corpus, "builder": source.builder}
+    elif source.kind == "hub":
+        from amorlip.data import hub
+
+        revision = hub.download(source.repository, source.revision, output)
+        origin |= {"repository": source.repository, "revision": revision}
+    else:
+        _link(Path(source.path), output)
+        origin |= {"path": source.path}
+    digests = {str(path.relative_to(output)): files.sha256(path) for path in _files(output)}
+    files.write_json(output / RECORD, {"source": origin, "files": digests})
+
+
+def _files(folder: Path) -> list[Path]:
+    hidden = [path for path in folder.rglob("*") if path.name.startswith(".")]
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
+    return sorted(path for path in found if not any(path.is_relative_to(other) for other in hidden))
+
+
+def _link(folder: Path, output: Path) -> None:
+    """Point `output` at the files of a folder of the user's, without copying them."""
+    if not folder.is_dir():
+        raise AmorlipError(f"{folder}: no such folder; the key source.path of a task names a folder in the wds layout")
+    for path in _files(folder):
+        link = output / path.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(path.resolve())

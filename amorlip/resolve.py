@@ -1,0 +1,248 @@
+"""From the YAML files under config/ to typed sections and the runs they ask for.
+
+A study is made of a top-level file (`Selection`) and the files it names. Layers are merged key by key, later
+ones winning: file, then `overrides`; for a run: the scale's recipe, the method, what the scale changes in the
+method, what a variant changes. Each layer is validated when it is laid on, so an error names its file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from amorlip.config import (
+    Benchmark,
+    Corpus,
+    Experiment,
+    Method,
+    MethodLayer,
+    Recipe,
+    Run,
+    Scale,
+    Section,
+    Selection,
+    Variant,
+    unknown_key,
+)
+from amorlip.errors import AmorlipError
+from amorlip.objectives import registry
+
+S = TypeVar("S", bound=Section)
+
+SPEED_KEYS = {"loader": {"workers"}, "checkpoint_every_steps": True}
+"""Keys of a recipe that change no result; rules pass them as resources, so that changing them reruns nothing."""
+
+TITLE_KEYS = {"title", "source", "random_score"}
+"""Keys of a task that its evaluation does not depend on; tables do."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which plain YAML silently keeps the last."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise AmorlipError(f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: key '{key}' twice")
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises AmorlipError if it cannot be read or is no mapping."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            value = yaml.load(file, _Loader)
+    except OSError as error:
+        raise AmorlipError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AmorlipError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise AmorlipError(f"{path}: expected keys with values, got {type(value).__name__}")
+    return value
+
+
+def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `layer` laid over it, nested mappings key by key, anything else replaced."""
+    merged = dict(base)
+    for key, value in layer.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def validate(section: type[S], data: Mapping[str, Any], where: str) -> S:
+    """`data` as a `section`. Raises AmorlipError with one line: file, key, what is wrong, value."""
+    try:
+        return section.model_validate(data)
+    except ValidationError as error:
+        first, *others = error.errors(include_url=False)
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] != "value_error" and first["type"] != "missing":
+            message = f"{message[0].lower()}{message[1:]}, got {first['input']!r}"
+        more = f" (and {len(others)} more)" if others else ""
+        raise AmorlipError(": ".join(part for part in (where, key, message) if part) + more) from error
+
+
+@dataclass(frozen=True)
+class Study:
+    """A resolved configuration: the selection, the sections it names, and the runs of its experiments."""
+
+    selection: Selection
+    folder: Path
+
+    # -- the named files
+
+    def _read(self, kind: str, name: str, section: type[S]) -> S:
+        path = self.folder / kind / f"{name}.yaml"
+        if not path.is_file():
+            known = [file.stem for file in (self.folder / kind).glob("*.yaml")]
+            raise AmorlipError(f"{self.folder / kind}: {unknown_key(name, known, 'file')}")
+        data = read_yaml(path)
+        read = validate(section, data, str(path))
+        layer = getattr(self.selection.overrides, kind).get(name, {})
+        return validate(section, merge(data, layer), f"overrides.{kind}.{name}") if layer else read
+
+    @cached_property
+    def scales(self) -> dict[str, Scale]:
+        """Name → scale."""
+        return {name: self._read("scales", name, Scale) for name in self.selection.scales}
+
+    @cached_property
+    def experiments(self) -> dict[str, Experiment]:
+        """Name → experiment."""
+        return {name: self._read("experiments", name, Experiment) for name in self.selection.experiments}
+
+    @cached_property
+    def methods(self) -> dict[str, Method]:
+        """Name → method: the selected ones and those that variants refer to."""
+        names = [*self.selection.methods]
+        names += [v.method for e in self.experiments.values() for v in e.variants if v.method not in names]
+        return {name: self._read("methods", name, Method) for name in names}
+
+    @cached_property
+    def corpora(self) -> dict[str, Corpus]:
+        """Name → corpus: those that scales or tasks use."""
+        names = {run.recipe.corpus for _, run in self.runs}
+        names |= {task.source.corpus for task in self.benchmark.tasks.values() if task.source.corpus}
+        return {name: self._read("corpora", name, Corpus) for name in sorted(names)}
+
+    @cached_property
+    def benchmark(self) -> Benchmark:
+        """The benchmark."""
+        return self._read("benchmarks", self.selection.benchmark, Benchmark)
+
+    # -- runs
+
+    def _run(self, scale_name: str, method_name: str, seed: int, variant: Variant | None) -> Run:
+        scale, method = self.scales[scale_name], self.methods[method_name]
+        layers: list[tuple[str, MethodLayer]] = [
+            (f"methods/{method_name}.yaml", method),
+            (f"scales/{scale_name}.yaml: methods.{method_name}", scale.methods.get(method_name, MethodLayer())),
+        ]
+        if variant:
+            layers.append((f"variant {variant.name}", variant))
+        if method.objective not in registry.OBJECTIVES:
+            where = f"{self.folder}/methods/{method_name}.yaml: objective"
+            raise AmorlipError(f"{where}: {unknown_key(method.objective, registry.OBJECTIVES, 'objective')}")
+        settings_type = registry.settings_type(method.objective)
+        recipe, settings = scale.recipe.model_dump(), {}
+        for where, layer in layers:
+            recipe = merge(recipe, layer.recipe)
+            settings = merge(settings, layer.settings)
+            checked = validate(Recipe, recipe, f"{self.folder}/{where}: recipe")
+            settings_checked = validate(settings_type, settings, f"{self.folder}/{where}: settings")
+        self._check_recipe(checked, scale_name)
+        return Run(
+            scale=scale_name,
+            method=method_name,
+            variant=variant.name if variant else None,
+            seed=seed,
+            objective=method.objective,
+            settings=settings_checked.model_dump(),
+            recipe=checked,
+        )
+
+    def _check_recipe(self, recipe: Recipe, scale: str) -> None:
+        where = f"{self.folder}/scales/{scale}.yaml: recipe"
+        for task in recipe.epoch_tasks:
+            if task not in self.benchmark.tasks:
+                raise AmorlipError(f"{where}.epoch_tasks: {unknown_key(task, self.benchmark.tasks, 'task')}")
+        if recipe.batch_size % recipe.ranks:
+            raise AmorlipError(f"{where}: batch_size {recipe.batch_size} is no multiple of ranks {recipe.ranks}")
+
+    def experiment_runs(self, name: str) -> list[tuple[str, Run]]:
+        """(title, run) of the runs that an experiment shows: scales × (methods, then variants) × seeds."""
+        experiment = self.experiments[name]
+        where = f"{self.folder}/experiments/{name}.yaml"
+        scales = self.selection.scales if experiment.scales is None else experiment.scales
+        methods = self.selection.methods if experiment.methods is None else experiment.methods
+        for chosen, known, what in ((scales, self.scales, "scale"), (methods, self.methods, "method")):
+            for item in chosen:
+                if item not in known:
+                    raise AmorlipError(f"{where}: {unknown_key(item, known, what)}")
+        rows = [(self.methods[method].title, method, None) for method in methods]
+        rows += [(variant.title, variant.method, variant) for variant in experiment.variants]
+        return [
+            (title, self._run(scale, method, seed, variant))
+            for scale in scales
+            for title, method, variant in rows
+            for seed in self.selection.seeds
+        ]
+
+    @cached_property
+    def runs(self) -> list[tuple[str, Run]]:
+        """(title, run) of every distinct run of all experiments, in their order."""
+        distinct: dict[tuple[str, str], tuple[str, Run]] = {}
+        for experiment in self.experiments:
+            for title, run in self.experiment_runs(experiment):
+                known = distinct.setdefault((run.scale, run.name), (title, run))
+                if known[1] != run:
+                    raise AmorlipError(f"{self.folder}/experiments/{experiment}.yaml: another run is named {run.name}")
+        return list(distinct.values())
+
+    def run(self, scale: str, name: str) -> Run:
+        """The run of that name."""
+        return next(run for _, run in self.runs if (run.scale, run.name) == (scale, name))
+
+
+def load(selection: Mapping[str, Any], folder: Path, where: str = "configuration") -> Study:
+    """Resolve and check a whole study.
+
+    Args:
+        selection: content of the top-level file.
+        folder: the folder with scales/, methods/, corpora/, benchmarks/ and experiments/.
+        where: name of the top-level file, for messages.
+
+    Raises:
+        AmorlipError: with one line that names file, key, value and the nearest known key.
+    """
+    study = Study(validate(Selection, selection, where), folder)
+    for kind in ("corpora", "scales", "methods", "experiments"):
+        for name in getattr(study.selection.overrides, kind):
+            if name not in getattr(study, kind):
+                raise AmorlipError(f"{where}: overrides.{kind}: {unknown_key(name, getattr(study, kind), 'name')}")
+    for name in study.selection.overrides.benchmarks:
+        if name != study.selection.benchmark:
+            raise AmorlipError(f"{where}: overrides.benchmarks: {unknown_key(name, [study.selection.benchmark], 'name')}")
+    return study
+
+
+def as_json(value: Any) -> str:
+    """Canonical JSON of a section, mapping or list: the form in which rules carry their params."""
+    if isinstance(value, Section):
+        value = value.model_dump()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,59 @@
+"""Shards: download the pairs of a corpus, check every one, and write the manifest."""
+
+
+rule download:
+    """Download the pairs of one split into WebDataset shards. The shards are no declared output, so a failed job keeps them."""
+    input:
+        urls=urls_of,
+    output:
+        "results/corpora/{corpus}/{split}/download.json",
+    params:
+        settings=lambda wildcards: without(
+            study.corpora[wildcards.corpus], "title", "download", "min_yield", "published_pairs", "emoji"
+        ),
+        urls="results/corpora/{corpus}/urls.parquet",
+        folder=subpath(output[0], parent=True),
+    threads: lambda wildcards: study.corpora[wildcards.corpus].download.processes
+    resources:
+        mem_mb=16000,
+        runtime=2880,
+        connections=lambda wildcards: study.corpora[wildcards.corpus].download.threads,
+        timeout_s=lambda wildcards: study.corpora[wildcards.corpus].download.timeout_s,
+        passes=lambda wildcards: study.corpora[wildcards.corpus].download.retries,
+    log:
+        "results/corpora/{corpus}/logs/download-{split}.log",
+    benchmark:
+        "results/corpora/{corpus}/benchmarks/download-{split}.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "amorlip download --settings {params.settings:q} --split {wildcards.split} --urls {params.urls:q}"
+        " --output {params.folder:q} --processes {threads} --threads {resources.connections}"
+        " --timeout-s {resources.timeout_s} --retries {resources.passes} > {log:q} 2>&1"
+
+
+rule shards:
+    """Check every pair of one split; write the manifest with digests and counts, and the index of the samples."""
+    input:
+        rules.download.output,
+    output:
+        "results/corpora/{corpus}/{split}/manifest.json",
+        "results/corpora/{corpus}/{split}/index.parquet",
+    params:
+        settings=lambda wildcards: without(
+            study.corpora[wildcards.corpus], "title", "download", "published_pairs", "emoji"
+        ),
+        folder=subpath(output[0], parent=True),
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=480,
+    log:
+        "results/corpora/{corpus}/logs/shards-{split}.log",
+    benchmark:
+        "results/corpora/{corpus}/benchmarks/shards-{split}.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "amorlip shards --settings {params.settings:q} --corpus {wildcards.corpus} --split {wildcards.split}"
+        " --folder {params.folder:q} > {log:q} 2>&1"

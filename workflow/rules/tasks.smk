@@ -1,0 +1,24 @@
+"""Tasks: the files of every evaluation set, in the layouts of the DataComp benchmark."""
+
+
+rule tasks:
+    """Build, download or link the files of one evaluation task."""
+    input:
+        artwork=pictures_of,
+    output:
+        "results/benchmarks/{task}/task.json",
+    params:
+        settings=lambda wildcards: resolve.as_json(study.benchmark.tasks[wildcards.task].source),
+        artwork=lambda wildcards: f"results/corpora/{study.benchmark.tasks[wildcards.task].source.corpus}/artwork",
+        folder=subpath(output[0], parent=True),
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    log:
+        "results/benchmarks/logs/{task}.log",
+    benchmark:
+        "results/benchmarks/logs/{task}.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "amorlip tasks --settings {params.settings:q} --artwork {params.artwork:q} --output {params.folder:q} > {log:q} 2>&1"
