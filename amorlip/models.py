@@ -1,0 +1,134 @@
+"""OpenCLIP models: creation, transforms, tokenizer, and the exchange of trained weights.
+
+Importing this module registers the architectures of amorlip/architectures/ with OpenCLIP, so that they are known by the
+stem of their file's name beside OpenCLIP's own.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .config import Augmentation, unknown_key
+from .errors import AmorlipError
+from .files import atomic_path
+
+Transform = Callable[[Image.Image], Tensor]
+"""A picture → float32 (3, H, W), normalised."""
+
+Tokenizer = Callable[..., Tensor]
+"""A list of n texts → int64 (n, context length)."""
+
+open_clip.add_model_config(Path(__file__).parent / "architectures")
+
+
+def architecture(model: str) -> dict[str, Any]:
+    """OpenCLIP's description of an architecture.
+
+    Raises AmorlipError for an unknown name, and for an architecture that would fetch its tokenizer or text tower from a
+    hub: training and evaluation read nothing but local files.
+    """
+    known = open_clip.list_models()
+    if model not in known:
+        raise AmorlipError(unknown_key(model, known, "model"))
+    config = open_clip.get_model_config(model)
+    text = config["text_cfg"]
+    if text.get("hf_model_name") or text.get("hf_tokenizer_name") or "siglip" in model.lower():
+        raise AmorlipError(f"model '{model}' needs a tokenizer from a hub; choose one with OpenCLIP's own, as ViT-B-32")
+    return config
+
+
+def create(
+    model: str, *, seed: int, logit_scale_init: float | None = None, logit_bias_init: float | None = None
+) -> nn.Module:
+    """A new model on the CPU in float32, in training mode.
+
+    Its weights depend on `model` and `seed` alone: neither the method nor a logit bias shifts them, and the global
+    random generators are left as they were. `logit_scale_init` is τ itself (the parameter holds log τ; None: OpenCLIP's
+    1/0.07); without `logit_bias_init` there is no bias. Raises AmorlipError as `architecture` does.
+    """
+    architecture(model)
+    options = {"init_logit_bias": logit_bias_init}
+    if logit_scale_init is not None:
+        options["init_logit_scale"] = math.log(logit_scale_init)
+    with torch.random.fork_rng(devices=[]), _silent():
+        torch.manual_seed(seed)
+        return open_clip.create_model(model, **options).train()
+
+
+def embed_dim(model: str) -> int:
+    """Width d of the common space of images and texts."""
+    return architecture(model)["embed_dim"]
+
+
+def train_transform(model: nn.Module, augmentation: Augmentation) -> Transform:
+    """OpenCLIP's training transform: random resized crop (bicubic), then the model's mean and standard deviation."""
+    scale = (augmentation.crop_scale_min, augmentation.crop_scale_max)
+    return image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=True, aug_cfg={"scale": scale})
+
+
+def eval_transform(model: nn.Module) -> Transform:
+    """OpenCLIP's evaluation transform: shorter side to the model's size (bicubic), centre crop, normalisation."""
+    return image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+
+
+def tokenizer(model: str) -> Tokenizer:
+    """The byte-pair tokenizer that ships with OpenCLIP, at the model's context length."""
+    architecture(model)
+    return open_clip.get_tokenizer(model)
+
+
+def export(model: nn.Module, path: Path | str) -> None:
+    """Write the weights as safetensors that `open_clip.create_model_and_transforms(name, pretrained=path)` loads.
+
+    A logit bias is written as metadata, not as a tensor: features don't depend on it, and OpenCLIP refuses weights
+    with a bias for an architecture without.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    bias = state.pop("logit_bias", None)
+    metadata = {} if bias is None else {"logit_bias": repr(bias.item())}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"format": "pt", **metadata})
+
+
+def load(path: Path | str, model: str) -> tuple[nn.Module, Transform, Tokenizer]:
+    """Trained weights in evaluation mode on the CPU, the evaluation transform and the tokenizer.
+
+    Raises AmorlipError when the file is missing, is not safetensors or belongs to another architecture.
+    """
+    network = create(model, seed=0)
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise AmorlipError(f"{path}: cannot be read as safetensors ({_one_line(error)}); train it again") from error
+    except RuntimeError as error:
+        raise AmorlipError(f"{path}: not the weights of a '{model}' ({_one_line(error)})") from error
+    return network.eval(), eval_transform(network), tokenizer(model)
+
+
+def _one_line(error: Exception, length: int = 200) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """OpenCLIP warns on the root logger that a new model has random weights, and so configures that logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,132 @@
+"""Creation, transforms and exchange of models."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from amorlip import models
+from amorlip.config import Augmentation
+from amorlip.errors import AmorlipError
+
+
+def picture(width: int = 80, height: int = 60) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def nudge(model: torch.nn.Module) -> torch.nn.Module:
+    """Every tensor away from its start, so that one that is not carried over shows."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if value.is_floating_point():
+                value.add_(0.05 * torch.rand(value.shape, generator=generator))
+    return model.eval()
+
+
+def test_equal_seeds_give_equal_weights_whatever_the_logit_parameters():
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    plain = models.create("demo", seed=3).state_dict()
+    torch.rand(7)
+    biased = models.create("demo", seed=3, logit_scale_init=10.0, logit_bias_init=-10.0)
+    other = models.create("demo", seed=4).state_dict()
+    torch.manual_seed(5)
+    models.create("demo", seed=9)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert biased.logit_scale.exp().item() == pytest.approx(10.0)
+    assert biased.logit_bias.item() == -10.0
+    assert biased.training
+    for key, value in biased.state_dict().items():
+        if not key.startswith("logit_"):
+            assert torch.equal(value, plain[key]), key
+    assert not torch.equal(plain["token_embedding.weight"], other["token_embedding.weight"])
+
+
+def test_creation_leaves_the_root_logger_alone():
+    handlers = list(logging.root.handlers)
+    models.create("demo", seed=0)
+    assert logging.root.handlers == handlers
+    assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_demo_is_small_and_as_its_file_says():
+    model = models.create("demo", seed=0)
+    image_features = model.encode_image(torch.zeros(2, 3, 32, 32))
+    text_features = model.encode_text(models.tokenizer("demo")(["a dog", "a cat"]))
+    assert image_features.shape == text_features.shape == (2, models.embed_dim("demo"))
+    assert model.logit_scale.exp().item() == pytest.approx(1 / 0.07)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 12e6
+
+
+@pytest.mark.parametrize("bias", [None, -10.0])
+def test_export_loads_with_plain_open_clip(tmp_path, bias):
+    model = nudge(models.create("demo", seed=0, logit_bias_init=bias))
+    model.visual.to(memory_format=torch.channels_last)
+    path = tmp_path / "model.safetensors"
+    models.export(model, path)
+    plain, _, preprocess = open_clip.create_model_and_transforms("demo", pretrained=str(path))
+    ours, transform, tokenizer = models.load(path, "demo")
+    image = transform(picture())
+    assert torch.equal(image, preprocess(picture()))
+    assert torch.equal(image, models.eval_transform(model)(picture()))
+    tokens = open_clip.get_tokenizer("demo")(["a red heart", "smiling face"])
+    assert torch.equal(tokens, tokenizer(["a red heart", "smiling face"]))
+    assert tokens.shape == (2, 16)
+    with torch.no_grad():
+        for name, value in [("image", image[None]), ("text", tokens)]:
+            expected = getattr(model, f"encode_{name}")(value, normalize=True)
+            for loaded in (plain.eval(), ours):
+                found = getattr(loaded, f"encode_{name}")(value, normalize=True)
+                torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert ours.logit_scale.item() == model.logit_scale.item()
+
+
+def test_export_keeps_a_logit_bias_as_metadata(tmp_path):
+    from safetensors import safe_open
+
+    models.export(models.create("demo", seed=0, logit_bias_init=-10.0), tmp_path / "model.safetensors")
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert "logit_bias" not in set(file.keys())
+        assert float(file.metadata()["logit_bias"]) == -10.0
+
+
+@pytest.mark.parametrize("name", ["RN50", "ViT-B-32"])
+def test_exported_weights_of_published_architectures_load(tmp_path, name):
+    model = models.create(name, seed=0)
+    models.export(model, tmp_path / "model.safetensors")
+    loaded = open_clip.create_model(name, pretrained=str(tmp_path / "model.safetensors"))
+    assert torch.equal(loaded.text_projection, model.text_projection)
+    assert models.tokenizer(name)(["a dog"]).shape == (1, 77)
+
+
+def test_train_transform_crops_as_the_recipe_says():
+    model = models.create("demo", seed=0)
+    whole = models.train_transform(model, Augmentation(crop_scale_min=1.0))
+    crop = models.train_transform(model, Augmentation(crop_scale_min=0.05, crop_scale_max=0.06))
+    flat = Image.linear_gradient("L").convert("RGB")
+    assert whole(flat).shape == crop(flat).shape == (3, 32, 32)
+    span = [(image.amax() - image.amin()).item() for image in (whole(flat), crop(flat))]
+    assert span[1] < 0.5 * span[0]
+
+
+def test_bad_input_is_one_clear_line(tmp_path):
+    with pytest.raises(AmorlipError, match="unknown model 'dem0'; did you mean 'demo'"):
+        models.create("dem0", seed=0)
+    with pytest.raises(AmorlipError, match="from a hub"):
+        models.create("ViT-B-16-SigLIP", seed=0)
+    with pytest.raises(AmorlipError, match="cannot be read"):
+        models.load(tmp_path / "absent.safetensors", "demo")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0")
+    with pytest.raises(AmorlipError, match="cannot be read"):
+        models.load(tmp_path / "cut.safetensors", "demo")
+    models.export(models.create("demo", seed=0), tmp_path / "demo.safetensors")
+    with pytest.raises(AmorlipError, match="not the weights of a 'RN50'") as caught:
+        models.load(tmp_path / "demo.safetensors", "RN50")
+    assert "\n" not in str(caught.value)
