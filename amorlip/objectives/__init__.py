@@ -1,0 +1,1 @@
+"""Training objectives: features in, loss and gradients out. One module a method, listed in `registry`."""

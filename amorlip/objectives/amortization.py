@@ -1,0 +1,116 @@
+"""Networks that estimate log Z from a feature, and their training (stage I of the paper's Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from amorlip.objectives.collectives import average_gradients
+
+Divergence = Callable[[Tensor, Tensor], Tensor]
+"""(log λ, log Z) → one value per entry, smallest where they are equal."""
+
+
+class Networks(nn.Module):
+    """One network per modality, u → log λ(u), held as stacked parameters so that one product serves both.
+
+    a = LN(relu(W1 u)); b = LN(relu(W2 a)); out = W3 relu(b + u), with W1: d → h, W2: h → d, W3: d → 1 (released code).
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.weight1, self.bias1 = _parameter(2, width, hidden), _parameter(2, 1, hidden)
+        self.gain1, self.shift1 = _parameter(2, 1, hidden), _parameter(2, 1, hidden)
+        self.weight2, self.bias2 = _parameter(2, hidden, width), _parameter(2, 1, width)
+        self.gain2, self.shift2 = _parameter(2, 1, width), _parameter(2, 1, width)
+        self.weight3, self.bias3 = _parameter(2, width, 1), _parameter(2, 1, 1)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Fresh parameters, the same on every rank and device: uniform in ±1/√fan_in, as PyTorch's linear layers."""
+        generator = torch.Generator().manual_seed(seed)
+        for weight, bias in ((self.weight1, self.bias1), (self.weight2, self.bias2), (self.weight3, self.bias3)):
+            bound = weight.shape[1] ** -0.5
+            for parameter in (weight, bias):
+                fresh = torch.empty(parameter.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
+                parameter.copy_(fresh)
+        for gain, shift in ((self.gain1, self.shift1), (self.gain2, self.shift2)):
+            gain.fill_(1.0)
+            shift.zero_()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(2, b, d) images and texts → (2, b) log λ."""
+        features = features.to(self.weight1.dtype)
+        a = torch.baddbmm(self.bias1, features, self.weight1).relu()
+        a = functional.layer_norm(a, a.shape[-1:]) * self.gain1 + self.shift1
+        b = torch.baddbmm(self.bias2, a, self.weight2).relu()
+        b = functional.layer_norm(b, b.shape[-1:]) * self.gain2 + self.shift2
+        return torch.baddbmm(self.bias3, (b + features).relu(), self.weight3).squeeze(-1)
+
+
+class Amortization(nn.Module):
+    """Online networks with their Adam, the target (their moving average) and the target of the epoch before."""
+
+    def __init__(self, width: int, hidden: int, *, lr: float, grad_clip: float | None, world_size: int) -> None:
+        super().__init__()
+        self.online = Networks(width, hidden)
+        self.target = Networks(width, hidden).requires_grad_(False)
+        self.previous = Networks(width, hidden).requires_grad_(False)
+        self.lr, self.grad_clip, self.world_size = lr, grad_clip, world_size
+        self.optimizer = self._fresh_optimizer()
+
+    def _fresh_optimizer(self) -> torch.optim.Adam:
+        return torch.optim.Adam(self.online.parameters(), lr=self.lr, fused=True)
+
+    def reinitialise(self, seed: int) -> None:
+        """Fresh online networks and Adam; the target starts as their copy."""
+        self.online.initialise(seed)
+        self.target.load_state_dict(self.online.state_dict())
+        self.optimizer = self._fresh_optimizer()
+
+    def keep_previous(self) -> None:
+        """The target becomes the network of the epoch before."""
+        self.previous.load_state_dict(self.target.state_dict())
+
+    @torch.no_grad()
+    def start_at(self, log_z: Tensor) -> None:
+        """Set the output biases of online and target networks to `log_z` (2,)."""
+        for networks in (self.online, self.target):
+            networks.bias3.copy_(log_z.view(2, 1, 1))
+
+    def fit(self, features: Tensor, log_target: Tensor, divergence: Divergence, steps: int) -> None:
+        """`steps` Adam steps on the mean divergence over the pairs of all ranks, summed over the modalities.
+
+        `features` (2, b, d) and `log_target` (2, b), both of this rank and detached.
+        """
+        parameters = list(self.online.parameters())
+        log_target = log_target.to(parameters[0].dtype)
+        for _ in range(steps):
+            self.optimizer.zero_grad()
+            with torch.enable_grad():
+                divergence(self.online(features), log_target).mean(1).sum().backward()
+            average_gradients(parameters, self.world_size)
+            if self.grad_clip is not None:
+                nn.utils.clip_grad_norm_(parameters, self.grad_clip, foreach=True)
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def update_target(self, alpha: float) -> None:
+        """target ← α·target + (1-α)·online."""
+        torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), 1.0 - alpha)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.optimizer = self._fresh_optimizer()
+        self.optimizer.load_state_dict(state)
+
+
+def _parameter(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(shape, dtype=torch.float32))

@@ -1,0 +1,111 @@
+"""What every objective gets and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from amorlip.config import Section
+from amorlip.errors import AmorlipError
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an objective may know about the run before its first batch."""
+
+    embed_dim: int
+    """Width d of the features."""
+    samples: int
+    """Rows of per-sample state: the largest sample id + 1."""
+    batch_size: int
+    """Global batch B; every rank holds b = B / world_size pairs."""
+    epochs: int
+    steps_per_epoch: int
+    seed: int
+    device: torch.device | str = "cpu"
+    rank: int = 0
+    world_size: int = 1
+
+
+@dataclass
+class Features:
+    """A rank's pairs in one step. The four tensors at the top carry gradients."""
+
+    image_features: Tensor
+    """(b, d) L2-normalised."""
+    text_features: Tensor
+    """(b, d) L2-normalised; row i belongs to row i of `image_features`."""
+    logit_scale: Tensor
+    """() τ, already exponentiated."""
+    logit_bias: Tensor | None
+    """() bias of the logits, or None."""
+    sample_ids: Tensor
+    """(b,) int64, rows of the per-sample state."""
+    step: int
+    """Global step, counted from 0 over all epochs."""
+    epoch: int
+    log: bool = False
+    """True in the steps whose diagnostics are wanted; they cost time."""
+
+
+@dataclass
+class Loss:
+    """`loss` () carries the gradient; `diagnostics` are detached () tensors of this rank, by name."""
+
+    loss: Tensor
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(nn.Module):
+    """A loss on features, with the state it needs between steps.
+
+    Gradients of parameters are averaged over ranks afterwards, so each rank's loss is scaled such that this mean is
+    the gradient of the loss of the global batch. All state is in `state_dict()`, inner optimisers included: an
+    objective that is saved and loaded goes on bit by bit as if it had not been interrupted.
+    """
+
+    def __init__(self, settings: Section, context: Context) -> None:
+        super().__init__()
+        if context.batch_size % context.world_size:
+            raise AmorlipError(
+                f"batch_size {context.batch_size} cannot be shared equally by {context.world_size} ranks; "
+                "use a multiple of the number of ranks"
+            )
+        if context.batch_size < 2:
+            raise AmorlipError(
+                f"batch_size is {context.batch_size}, but a pair needs at least one other to contrast with"
+            )
+        self.settings = settings
+        self.context = context
+
+    def start_epoch(self, epoch: int) -> None:
+        """Called before the first step of `epoch`. Doing so again, as after a resume within it, changes nothing."""
+
+    def forward(self, features: Features) -> Loss:
+        """One step, in at least float32 whatever autocast surrounds it."""
+        with torch.autocast(features.image_features.device.type, enabled=False):
+            return self.compute(_at_least_float32(features))
+
+    def compute(self, features: Features) -> Loss:
+        """The method itself; `features` are float32 or float64."""
+        raise NotImplementedError
+
+
+def with_value(loss: Tensor, value: Tensor) -> Tensor:
+    """The number `value` with the gradient of `loss`, so that methods can be compared in one plot."""
+    return value.detach() + (loss - loss.detach())
+
+
+def _at_least_float32(features: Features) -> Features:
+    def cast(tensor: Tensor | None) -> Tensor | None:
+        return tensor if tensor is None else tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+    return replace(
+        features,
+        image_features=cast(features.image_features),
+        text_features=cast(features.text_features),
+        logit_scale=cast(features.logit_scale),
+        logit_bias=cast(features.logit_bias),
+    )

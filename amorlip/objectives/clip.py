@@ -1,0 +1,20 @@
+"""CLIP: symmetric InfoNCE over the global batch."""
+
+from __future__ import annotations
+
+from amorlip.objectives import base
+from amorlip.objectives.base import Features, Loss
+from amorlip.objectives.diagnostics import partition_statistics
+from amorlip.objectives.family import contrast, infonce_bound
+from amorlip.objectives.similarities import Pairs
+
+
+class Objective(base.Objective):
+    """λ = Z with w = 1 in the shared loss, which then has twice the gradient of InfoNCE's mean of two directions."""
+
+    def compute(self, features: Features) -> Loss:
+        pairs = Pairs(features, self.context)
+        log_z = pairs.log_partitions()
+        loss = 0.5 * contrast(features, pairs, log_z)
+        diagnostics = partition_statistics(features, self.context, log_z) if features.log else {}
+        return Loss(base.with_value(loss, infonce_bound(2 * loss, log_z)), diagnostics)

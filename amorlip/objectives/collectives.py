@@ -1,0 +1,43 @@
+"""Exchange between ranks. With one rank nothing is called and the argument comes back.
+
+No function here is differentiated through: each rank computes the gradient of its own features in full (see
+`family`), so the backward pass needs no communication.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def gather(tensor: Tensor, world_size: int, dim: int = 0) -> Tensor:
+    """Concatenate the ranks' equally shaped tensors along `dim`, in the order of ranks; detached."""
+    tensor = tensor.detach()
+    if world_size == 1:
+        return tensor
+    stacked = tensor.new_empty((world_size, *tensor.shape))
+    dist.all_gather_into_tensor(stacked, tensor.contiguous())
+    return torch.cat(stacked.unbind(0), dim=dim)
+
+
+def mean(tensor: Tensor, world_size: int) -> Tensor:
+    """The mean of the ranks' tensors; detached."""
+    tensor = tensor.detach()
+    if world_size == 1:
+        return tensor
+    total = tensor.clone()
+    dist.all_reduce(total)
+    return total / world_size
+
+
+def average_gradients(parameters: Iterable[Tensor], world_size: int) -> None:
+    """Replace each parameter's gradient by its mean over the ranks, in one exchange."""
+    if world_size == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = mean(torch.cat([gradient.flatten() for gradient in gradients]), world_size)
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])

@@ -1,0 +1,71 @@
+"""The keys of every method. They lie apart from the mathematics because this file must be quick to import."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from amorlip.config import Count, Float, Fraction, NonNegative, Positive, Section
+
+
+class Clip(Section):
+    """Symmetric InfoNCE over the global batch; it has no keys."""
+
+
+class RhoChange(Section):
+    """A later value of ρ."""
+
+    from_fraction: Fraction
+    """Fraction of the epochs after which it holds."""
+    value: Float
+    """The new ρ."""
+
+
+class Amorlip(Section):
+    """What both amortization objectives have in common. Symbols are those of the paper's Algorithm 1."""
+
+    t_online: Count = 1
+    """T_online: steps from one fit of the online networks to the next; counted within the epoch."""
+    t_lambda: Count = 3
+    """T_λ: Adam steps of one fit."""
+    t_target: Count = 2
+    """T_target: steps from one update of the target networks to the next."""
+    alpha: Fraction = 0.92
+    """α: share of its old value that the target keeps in an update."""
+    alpha_schedule: Literal["constant", "cosine"] = "constant"
+    """`cosine`: α rises from 0 in the first epoch to its value at `beta_horizon_epochs`, as β does."""
+    beta_max: Annotated[Fraction, Field(lt=1)] = 0.8
+    """β_T: largest weight of the previous epoch's networks in Z_comb (Eq. 12); 0 switches them off."""
+    beta_horizon_epochs: Count | None = None
+    """T_β: epoch at which β reaches `beta_max`; null: the number of epochs."""
+    f_d: Positive = 1.0
+    """f_d: hidden width of the networks as a multiple of the features' width."""
+    positive_weight: NonNegative = 1e-3
+    """w_ii: weight of the pair itself in Z; the others have 1."""
+    normaliser: Literal["combined", "target"] = "combined"
+    """λ of stage II: `combined` is Z_comb of the batch, `target` the output of the target networks."""
+    bias_init: Literal["data", "zero"] = "data"
+    """Output bias of a fresh network: `data` is the mean log Z_comb of the first batch, `zero` is PyTorch's start."""
+    reinitialise: bool = True
+    """Start each epoch with fresh online and target networks and a fresh Adam."""
+    amortize: Literal["all", "negatives"] = "all"
+    """`negatives`: networks estimate Z without the pair itself, whose term is added at use."""
+    negatives: Literal["global", "local"] = "global"
+    """Stage II contrasts a pair with the `global` batch, or with the rank's own part (`local`, no communication)."""
+    target_negatives: Literal["global", "local"] = "global"
+    """Batch behind log Z of stage I; under `negatives: local`, `global` costs one exchange every `t_online` steps."""
+    rho: Float = 8.5
+    """ρ of the term ρ/τ."""
+    rho_schedule: list[RhoChange] = []
+    """Later values of ρ, in order."""
+    lr: Positive = 1e-3
+    """Adam's learning rate of the networks."""
+    lr_rule: Literal["constant", "times_ranks"] = "constant"
+    """`times_ranks`: the rate is multiplied with the number of ranks."""
+    grad_clip: Positive | None = 1.0
+    """Largest gradient norm of the networks; null: no clipping."""
+
+
+class AmorlipL2Log(Amorlip):
+    """AmorLIP with the l2-log objective (Eq. 10)."""

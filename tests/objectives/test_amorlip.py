@@ -1,0 +1,193 @@
+"""AmorLIP against its formulas: what stage II contrasts with, and what stage I does to the networks."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import objectives_reference as reference
+import torch
+
+from amorlip.objectives import registry
+
+CONTEXT = {"epochs": 4, "steps_per_epoch": 5}
+
+
+def create(**settings):
+    objective = registry.create("amorlip_l2log", settings, reference.make_context(**CONTEXT)).double()
+    objective.start_epoch(0)
+    return objective
+
+
+def run(objective, steps, start=0, tau=14.3):
+    """`steps` steps on changing features; returns the last features and loss."""
+    for step in range(start, start + steps):
+        if step % 5 == 0:
+            objective.start_epoch(step // 5)
+        features = reference.make_features(seed=step, tau=tau)
+        features.step, features.epoch, features.log = step, step // 5, True
+        loss = objective(features)
+    return features, loss
+
+
+def network(networks, modality, features):
+    """The network as method.md writes it, one sample at a time."""
+    p = {name: value.detach()[modality] for name, value in networks.named_parameters()}
+    norm = lambda v, gain, shift: (v - v.mean()) / (v.var(unbiased=False) + 1e-5).sqrt() * gain[0] + shift[0]  # noqa: E731
+    values = []
+    for u in features.detach():
+        a = norm((u @ p["weight1"] + p["bias1"][0]).clamp_min(0), p["gain1"], p["shift1"])
+        b = norm((a @ p["weight2"] + p["bias2"][0]).clamp_min(0), p["gain2"], p["shift2"])
+        values.append((b + u).clamp_min(0) @ p["weight3"][:, 0] + p["bias3"][0, 0])
+    return torch.stack(values)
+
+
+def networks_output(networks, features):
+    return torch.stack([network(networks, 0, features.image_features), network(networks, 1, features.text_features)])
+
+
+def expected_loss(objective, features, log_lambda, positive_weight=1e-3, rho=8.5):
+    loss = reference.family(features, log_lambda, positive_weight)
+    return loss / features.logit_scale.detach() + rho / features.logit_scale
+
+
+def test_first_epoch_combined_is_the_batch_alone():
+    objective = create()
+    features, loss = run(objective, 3)
+    log_z = reference.log_partitions(features, 1e-3)
+    expected = expected_loss(objective, features, log_z)
+    assert reference.error(reference.gradients(loss.loss, features), reference.gradients(expected, features)) < 1e-12
+    assert float(loss.diagnostics["z_ratio"]) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_later_epochs_mix_the_previous_networks():
+    objective = create(beta_horizon_epochs=2)
+    run(objective, 5)
+    frozen = copy.deepcopy(objective.amortization.target)
+    features, loss = run(objective, 2, start=5)
+    beta = 0.8 - 0.4 * (1 + math.cos(math.pi * 1 / 2))
+    z, previous = reference.log_partitions(features, 1e-3).exp(), networks_output(frozen, features).exp()
+    combined = (beta * previous + (1 - beta) * z).log()
+    expected = expected_loss(objective, features, combined)
+    assert reference.error(reference.gradients(loss.loss, features), reference.gradients(expected, features)) < 1e-9
+    assert float(loss.diagnostics["z_ratio"]) == pytest.approx(float((z / combined.exp()).mean().detach()), rel=1e-9)
+
+
+def test_target_normaliser_is_the_target_networks_output():
+    objective = create(normaliser="target", beta_max=0.0)
+    features, loss = run(objective, 3)
+    log_lambda = networks_output(objective.amortization.target, features)
+    expected = expected_loss(objective, features, log_lambda)
+    assert reference.error(reference.gradients(loss.loss, features), reference.gradients(expected, features)) < 1e-9
+    error = (log_lambda - reference.log_partitions(features, 1e-3)).square().mean()
+    assert float(loss.diagnostics["log_z_error"]) == pytest.approx(float(error), rel=1e-9)
+
+
+def test_target_needs_no_partition_function_between_fits(monkeypatch):
+    objective = create(normaliser="target", t_online=5)
+    run(objective, 1)
+
+    def refuse(self):
+        raise AssertionError("log Z was computed")
+
+    monkeypatch.setattr("amorlip.objectives.similarities.Pairs.log_partitions", refuse)
+    features = reference.make_features()
+    features.step = 1
+    objective(features)
+    features.step = 5
+    with pytest.raises(AssertionError, match="log Z"):
+        objective(features)
+
+
+def test_stage_one_is_adam_with_clipping():
+    """Three Adam steps by hand on autograd gradients of mean (log λ - log Z)²."""
+    objective = create(bias_init="zero", alpha=1.0, grad_clip=0.05)
+    online = copy.deepcopy(objective.amortization.online)
+    run(objective, 1)
+    features = reference.make_features(seed=0)
+    log_z = reference.log_partitions(features, 1e-3).detach()
+    stacked = torch.stack([features.image_features, features.text_features]).detach()
+    parameters = list(online.parameters())
+    first, second = [torch.zeros_like(p) for p in parameters], [torch.zeros_like(p) for p in parameters]
+    for t in (1, 2, 3):
+        found = torch.autograd.grad((online(stacked) - log_z).square().mean(1).sum(), parameters)
+        norm = torch.cat([g.flatten() for g in found]).norm()
+        assert norm > 0.05
+        for p, g, m, v in zip(parameters, found, first, second, strict=True):
+            g = g * 0.05 / norm
+            m.mul_(0.9).add_(0.1 * g)
+            v.mul_(0.999).add_(0.001 * g * g)
+            p.data -= 1e-3 * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+    for ours, expected in zip(objective.amortization.online.parameters(), parameters, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_schedule_of_fits_and_target_updates():
+    objective = create(t_online=2, t_target=3, alpha=0.5, bias_init="zero")
+    online, target = objective.amortization.online.weight1, objective.amortization.target.weight1
+    changed = []
+    for step in range(5):
+        before = online.detach().clone(), target.detach().clone()
+        run(objective, 1, start=step) if step else run(objective, 1)
+        changed.append((not torch.equal(before[0], online), not torch.equal(before[1], target)))
+        if step == 0:
+            torch.testing.assert_close(target, (0.5 * before[1] + 0.5 * online).detach())
+    assert changed == [(True, True), (False, False), (True, False), (False, True), (True, False)]
+
+
+def test_data_bias_starts_near_log_z():
+    for bias, near in (("data", True), ("zero", False)):
+        objective = create(bias_init=bias, t_lambda=1)
+        _, loss = run(objective, 1, tau=60.0)
+        assert (float(loss.diagnostics["log_z_error"]) < 120) == near
+
+
+def test_reinitialisation():
+    objective = create()
+    run(objective, 5)
+    old_target = copy.deepcopy(objective.amortization.target.state_dict())
+    online = objective.amortization.online.weight1.detach().clone()
+    objective.start_epoch(1)
+    for name, value in objective.amortization.previous.state_dict().items():
+        assert torch.equal(value, old_target[name])
+    assert not torch.equal(online, objective.amortization.online.weight1)
+    assert torch.equal(objective.amortization.target.weight1, objective.amortization.online.weight1)
+    assert not objective.amortization.optimizer.state
+    kept = create(reinitialise=False)
+    run(kept, 5)
+    online = kept.amortization.online.weight1.detach().clone()
+    kept.start_epoch(1)
+    assert torch.equal(online, kept.amortization.online.weight1) and kept.amortization.optimizer.state
+
+
+def test_starting_an_epoch_twice_changes_nothing():
+    objective = create()
+    run(objective, 2)
+    before = copy.deepcopy(objective.state_dict())
+    objective.start_epoch(0)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(before.values(), objective.state_dict().values(), strict=True)
+        if isinstance(a, torch.Tensor)
+    )
+
+
+def test_rho_schedule():
+    settings = {"rho": 8.5, "rho_schedule": [{"from_fraction": 0.6667, "value": -8.5}]}
+    objective = registry.create("amorlip_l2log", settings, reference.make_context(epochs=33))
+    values = []
+    for epoch in range(33):
+        objective.epoch = epoch
+        values.append(objective._rho())
+    assert values == [8.5] * 22 + [-8.5] * 11
+
+
+def test_beta_rises_to_its_maximum_at_the_horizon():
+    objective = registry.create("amorlip_l2log", {"beta_horizon_epochs": 16}, reference.make_context(epochs=33))
+    betas = []
+    for epoch in range(33):
+        objective.epoch = epoch
+        betas.append(objective.beta())
+    assert betas[0] == 0.0 and betas[8] == pytest.approx(0.4) and betas[16:] == pytest.approx([0.8] * 17)
+    assert betas[:17] == sorted(betas[:17])

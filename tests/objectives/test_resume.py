@@ -1,0 +1,39 @@
+"""An objective that is saved and loaded goes on bit by bit."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import objectives_reference as reference
+import torch
+
+from amorlip.objectives import registry
+
+CASES = [("clip", {}), ("amorlip_l2log", {}), ("amorlip_l2log", {"normaliser": "target", "t_online": 3})]
+
+
+def step(objective, number):
+    if number % 5 == 0:
+        objective.start_epoch(number // 5)
+    features = reference.make_features(seed=number, dtype=torch.float32)
+    features.step, features.epoch = number, number // 5
+    return reference.gradients(objective(features).loss, features)
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES)
+@pytest.mark.parametrize("stop", [3, 5, 7])
+def test_resume_is_exact(name, settings, stop):
+    straight = registry.create(name, settings, reference.make_context())
+    expected = [step(straight, number) for number in range(12)]
+    first = registry.create(name, settings, reference.make_context())
+    for number in range(stop):
+        step(first, number)
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second = registry.create(name, settings, reference.make_context())
+    second.load_state_dict(torch.load(file, weights_only=True))
+    for number in range(stop, 12):
+        for ours, theirs in zip(step(second, number), expected[number], strict=True):
+            assert torch.equal(ours, theirs)
