@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import pytest
 import objectives_reference as reference
+import pytest
 import torch
 
 from amorlip.objectives import similarities

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
-import pytest
 import objectives_reference as reference
+import pytest
 import torch
 
 from amorlip.objectives import registry
