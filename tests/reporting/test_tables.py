@@ -1,0 +1,237 @@
+"""The main table: numbers, marks and notes in each of its formats."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from amorlip.config import Experiment
+from amorlip.errors import AmorlipError
+from amorlip.reporting import markup, options, tables
+
+FORMATS = ("csv", "md", "tex", "html")
+PUBLISHED = Path(__file__).parents[2] / "config" / "paper" / "table1.csv"
+
+
+def render(study, experiment: Experiment, evaluations=None, **background) -> dict[str, str]:
+    """Format → content of the written file."""
+    outputs = {form: study.folder / f"table1.{form}" for form in FORMATS}
+    paths = study.evaluations() if evaluations is None else evaluations
+    tables.write("table1", experiment, study.benchmark, study.runs, paths, [], outputs, tables.Background(**background))
+    return {form: path.read_text(encoding="utf-8") for form, path in outputs.items()}
+
+
+def frame(study) -> pd.DataFrame:
+    """The written csv file."""
+    return pd.read_csv(study.folder / "table1.csv", keep_default_na=False, na_values=[""])
+
+
+def with_options(experiment: Experiment, **chosen) -> Experiment:
+    """The experiment with these options."""
+    return experiment.model_copy(update={"options": chosen})
+
+
+# ---------------------------------------------------------------- csv
+
+
+def test_csv_with_one_seed_holds_every_task_in_percent(study, table_experiment):
+    fake = study()
+    render(fake, table_experiment)
+    table = frame(fake)
+    keys = [*fake.benchmark.tasks, "shifts", "all"]
+    assert list(table.columns) == ["scale", "method", "variant", "seeds", *keys]
+    assert table["method"].tolist() == ["chance", "clip", "amorlip_l2log"]
+    assert table["seeds"].tolist()[1:] == [1, 1]
+    for _, row in table.iloc[1:].iterrows():
+        for task in fake.benchmark.tasks:
+            path = fake.folder / "evaluations" / "demo" / f"{row['method']}-seed0" / f"{task}.json"
+            assert row[task] == pytest.approx(100 * json.loads(path.read_text())["value"], abs=5e-5)
+        assert row["all"] == pytest.approx(statistics.mean(row[task] for task in fake.benchmark.tasks), abs=1e-4)
+    assert table.loc[0, "digits"] == 10 and table.loc[0, "openmoji"] == 0.06
+    assert math.isnan(table.loc[0, "styles"]) and math.isnan(table.loc[0, "all"])
+
+
+def test_csv_with_seeds_has_their_standard_deviation(study, table_experiment):
+    fake = study(seeds=(0, 1, 2), methods=("clip",))
+    values = [0.10, 0.13, 0.19]
+    paths = [fake.evaluation(run, "digits", value) for run, value in zip(fake.runs, values, strict=True)]
+    text = render(fake, table_experiment, paths)
+    row = frame(fake).iloc[1]
+    assert row["seeds"] == 3
+    assert row["digits"] == pytest.approx(14.0)
+    assert row["digits_std"] == pytest.approx(4.5826)  # sqrt((16 + 1 + 25) / 2)
+    assert math.isnan(row["openmoji"]) and math.isnan(row["openmoji_std"])
+    assert "14.00 ± 4.58" in text["md"]
+    assert r"14.00\,{\tiny$\pm$\,4.58}" in text["tex"]
+
+
+# ---------------------------------------------------------------- best and second
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 3.0, 2.0], [0, 1, 2]),
+        ([3.0, 3.0, 2.0], [1, 1, 0]),
+        ([3.0, 2.0, 2.0], [1, 2, 2]),
+        ([3.001, 3.004, 2.0], [1, 1, 0]),  # both are printed as 3.00
+        ([3.0, math.nan, 2.0], [1, 0, 2]),
+        ([3.0, math.nan, math.nan], [0, 0, 0]),
+        ([math.nan, math.nan], [0, 0]),
+        ([5.0], [0]),
+    ],
+)
+def test_ranks_by_hand(values, expected):
+    assert tables.ranks(pd.DataFrame({"task": values}))["task"].tolist() == expected
+
+
+def test_marks_are_those_of_each_scale_and_alike_in_all_formats(study, table_experiment):
+    fake = study(scales=("medium", "large"), methods=("clip", "siglip", "neuclip"))
+    scores = {"medium": [0.20, 0.40, 0.30], "large": [0.70, 0.60, 0.50]}
+    paths = [
+        fake.evaluation(run, "digits", scores[run.scale][index % 3]) for index, run in enumerate(fake.runs)
+    ]  # fmt: skip
+    text = render(fake, with_options(table_experiment, columns=["digits"]), paths)
+    assert re.findall(r"\| (\S+) \|$", text["md"], re.M)[2:] == [
+        "10.00", "20.00", "**40.00**", "<ins>30.00</ins>", "**70.00**", "<ins>60.00</ins>", "50.00",
+    ]  # fmt: skip
+    assert re.findall(r"& (\S+) \\\\", text["tex"])[-7:] == [
+        "10.00", "20.00", r"\textbf{40.00}", r"\underline{30.00}", r"\textbf{70.00}", r"\underline{60.00}", "50.00",
+    ]  # fmt: skip
+    assert re.findall(r'<td class="value"><(\w+)>([^<]*)<', text["html"]) == [
+        ("span", "10.00"), ("span", "20.00"), ("b", "40.00"), ("u", "30.00"), ("b", "70.00"), ("u", "60.00"),
+        ("span", "50.00"),
+    ]  # fmt: skip
+
+
+def test_missing_values_show_a_dash_and_are_explained(study, table_experiment):
+    fake = study(seeds=(0, 1))
+    paths = fake.evaluations()
+    text = render(fake, table_experiment, paths[1:])
+    lines = text["md"].splitlines()
+    clip = next(line for line in lines if "| CLIP |" in line)
+    assert "–" not in clip  # the other seed has the task
+    assert "± " not in clip.split("|")[3]
+    assert "CLIP, Demo: over fewer seeds than 2 in OpenMoji (1), Avg. (1), Avg. 9 (1)." in text["md"]
+    text = render(fake, table_experiment, [path for path in paths if path.stem != "digits"])
+    assert text["md"].count("| – |") == 4  # Digits and Avg. 9 of two methods
+    assert "An average is given only if all its tasks were measured." in text["md"]
+    assert "--" in text["tex"] and "–" in text["html"]
+
+
+# ---------------------------------------------------------------- headings and notes
+
+
+def test_groups_and_columns_come_from_the_benchmark(study, table_experiment):
+    fake = study()
+    text = render(fake, table_experiment)
+    assert r"\multicolumn{4}{c}{Unseen style} & \multicolumn{2}{c}{Seen styles}" in text["tex"]
+    assert r"\cmidrule(lr){3-6} \cmidrule(lr){7-8} \cmidrule(lr){9-12} \cmidrule(lr){13-13}" in text["tex"]
+    assert 'colspan="4" scope="colgroup"><span>Unseen style</span>' in text["html"]
+    fake.benchmark = fake.benchmark.model_copy(update={"columns": []})
+    assert r"\multicolumn{9}{c}{Tasks} & \multicolumn{2}{c}{Averages}" in render(fake, table_experiment)["tex"]
+
+
+def test_notes_say_what_was_averaged_over_what(study, table_experiment):
+    one = render(study(), with_options(table_experiment, notes=["Mind the <gap> & 5%."]))
+    assert "- One seed (0) per method" in one["md"]
+    assert "- Avg.: plain mean of OpenMoji, Fluent 3D, Sketches." in one["md"]
+    assert "- Avg. 9: plain mean of all 9 tasks." in one["md"]
+    assert "Mind the &lt;gap&gt; &amp; 5%." in one["html"]
+    assert r"Mind the $<$gap$>$ \& 5\%." in one["tex"]
+    three = render(study(seeds=(3, 1, 2)), with_options(table_experiment, columns=["digits"]))
+    assert "Mean ± standard deviation (divisor n − 1) over 3 seeds (3, 1, 2)." in three["md"]
+    assert "The csv file has all 9 tasks." in three["md"]
+
+
+def test_yield_of_corpora_beside_the_papers(study, table_experiment):
+    fake = study()
+    manifest = fake.folder / "manifest.json"
+    found = {"corpus": "cc3m", "split": "train", "requested": 3318333, "samples": 2000000, "yield": 0.62}
+    manifest.write_text(json.dumps(found))
+    text = render(fake, table_experiment, manifests=[manifest], published_pairs={"cc3m": 2274566})
+    expected = (
+        "2,000,000 usable pairs of 3,318,333 requested; 62.0% could be downloaded. The paper's authors had 2,274,566"
+    )
+    assert f"Corpus cc3m (train): {expected}." in text["md"]
+    assert "authors" not in render(fake, table_experiment, manifests=[manifest])["md"]
+    manifest.write_text("{}")
+    with pytest.raises(AmorlipError, match="manifest.json: no manifest of a corpus"):
+        render(fake, table_experiment, manifests=[manifest])
+
+
+def test_published_rows_stand_beside_ours_and_are_not_ranked(study, table_experiment):
+    fake = study(scales=("medium",))
+    task = fake.benchmark.tasks["openmoji"].model_copy(update={"title": "IN-1k"})
+    fake.benchmark = fake.benchmark.model_copy(update={"tasks": {"imagenet1k": task}, "averages": {}, "columns": []})
+    shown = with_options(table_experiment, published="table1")
+    paths = [fake.evaluation(run, "imagenet1k", value) for run, value in zip(fake.runs, (0.01, 0.02), strict=True)]
+    text = render(fake, shown, paths, published=PUBLISHED)
+    rows = [line for line in text["md"].splitlines() if line.startswith("|")][3:]
+    assert rows == [
+        "| Medium | CLIP | <ins>1.00</ins> |",
+        "|  | *CLIP, published* | 16.84 |",
+        "|  | AmorLIP l2-log | **2.00** |",
+        "|  | *AmorLIP l2-log, published* | 21.50 |",
+    ]
+    assert "as printed in the paper, not measured here" in text["md"]
+    assert "published" not in text["csv"]
+    with pytest.raises(AmorlipError, match="the file of 'table1' was not given"):
+        render(fake, shown, paths)
+
+
+def test_published_rows_of_other_scales_do_not_appear(study, table_experiment):
+    text = render(study(), with_options(table_experiment, published="table1"), published=PUBLISHED)
+    assert "published" not in text["md"]
+
+
+# ---------------------------------------------------------------- refusals and form
+
+
+def test_misspelt_options_columns_and_functions_are_named(study, table_experiment):
+    with pytest.raises(AmorlipError, match="experiment table1: options: .*'colums'; did you mean 'columns'"):
+        render(study(), with_options(table_experiment, colums=["digits"]))
+    with pytest.raises(AmorlipError, match="unknown column 'digit'; did you mean 'digits'"):
+        render(study(), with_options(table_experiment, columns=["digit"]))
+    with pytest.raises(AmorlipError, match="unknown table function 'comparson'; did you mean 'comparison'"):
+        render(study(), table_experiment.model_copy(update={"function": "comparson"}))
+
+
+def test_every_function_has_options():
+    assert set(tables.FUNCTIONS) == set(options.TABLES)
+
+
+def test_the_same_results_give_the_same_bytes(study, table_experiment):
+    fake = study(seeds=(0, 1))
+    assert render(fake, table_experiment) == render(fake, table_experiment, fake.evaluations()[::-1])
+
+
+def test_html_is_well_formed_and_whole(study, table_experiment):
+    from html.parser import HTMLParser
+
+    page = render(study(), table_experiment)["html"]
+    void, stack = {"meta"}, []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            assert not {"src", "href"} & {name for name, _ in attrs}
+            if tag not in void:
+                stack.append(tag)
+
+        def handle_endtag(self, tag):
+            assert stack.pop() == tag
+
+    Parser().feed(page)
+    assert stack == []
+
+
+def test_latex_escapes_what_means_something_to_it():
+    assert markup._tex(r"a_b & 50% {x} #1 $ ~ ^ \ – τ") == (
+        r"a\_b \& 50\% \{x\} \#1 \$ \textasciitilde{} \textasciicircum{} \textbackslash{} -- $\tau$"
+    )
