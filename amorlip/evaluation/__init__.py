@@ -1,0 +1,1 @@
+"""Zero-shot evaluation: `suite.evaluate` scores one model on one task's files."""

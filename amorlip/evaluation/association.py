@@ -1,0 +1,95 @@
+"""WinoGAViL's game: which of the candidate images belong to the cue?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import jaccard_score
+
+from amorlip.config import Task
+from amorlip.errors import AmorlipError
+from amorlip.evaluation import bootstrap
+from amorlip.evaluation.features import Encoder
+from amorlip.evaluation.result import Result
+from amorlip.evaluation.sets import AssociationSet, open_association
+
+SIZES = {"jaccard_score_5-6": (5, 6), "jaccard_score_10-12": (10, 12)}
+"""Metric → numbers of candidates of the rounds it averages."""
+
+
+def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
+    """Play all rounds; every distinct image is encoded once.
+
+    Raises AmorlipError where the set is faulty or its number of rounds is not the task's.
+    """
+    data = open_association(folder)
+    if task.samples is not None and len(data.rounds) != task.samples:
+        raise AmorlipError(f"{folder} has {len(data.rounds)} rounds, the benchmark says {task.samples}")
+    images = torch.cat([features for features, _ in encoder.images(data.images.records)])
+    cues = encoder.texts([prompt(play.cue) for play in data.rounds])
+    choices = []
+    for cue, play in zip(cues, data.rounds, strict=True):
+        similarities = (images[torch.tensor(play.candidates, device=images.device)] @ cue).cpu().numpy()
+        choices.append(choose(similarities, np.array(play.associated)))
+    scores = np.array(
+        [jaccard_score(play.associated, choice) for play, choice in zip(data.rounds, choices, strict=True)]
+    )
+    sizes = np.array([len(play.candidates) for play in data.rounds])
+    return Result(
+        metrics=metrics(scores, sizes),
+        samples=len(data.rounds),
+        images=len(images),
+        interval95=_interval(scores, sizes, task.main_metric),
+        rows=_rows(data, choices, scores),
+    )
+
+
+def prompt(cue: str) -> str:
+    """The cue in lower case after "A", or "An" before a vowel's letter."""
+    cue = cue.lower()
+    return f"An {cue}" if cue[0] in "aeiou" else f"A {cue}"
+
+
+def choose(similarities: np.ndarray, associated: np.ndarray) -> np.ndarray:
+    """The candidates with the highest similarities, as many as are associated, (n,), booleans.
+
+    Among equal similarities the candidates that do not belong come first: a model that scores all images alike must
+    not win by the order in which a set lists them.
+    """
+    order = np.lexsort((associated, -similarities))
+    chosen = np.zeros(len(similarities), dtype=bool)
+    chosen[order[: associated.sum()]] = True
+    return chosen
+
+
+def metrics(scores: np.ndarray, sizes: np.ndarray) -> dict[str, float]:
+    """Mean Jaccard index over all rounds and over those of the sizes in SIZES that occur.
+
+    scores, sizes: (rounds,), the Jaccard index and the number of candidates.
+    """
+    chosen = {name: np.isin(sizes, of) for name, of in SIZES.items()}
+    return {
+        "jaccard_score": float(scores.mean()),
+        **{name: float(scores[rows].mean()) for name, rows in chosen.items() if rows.any()},
+    }
+
+
+def _interval(scores: np.ndarray, sizes: np.ndarray, metric: str) -> list[float] | None:
+    chosen = scores[np.isin(sizes, SIZES[metric])] if metric in SIZES else scores
+    return bootstrap.of_ratios([(chosen, np.ones(len(chosen)))]) if len(chosen) else None
+
+
+def _rows(data: AssociationSet, choices: list[np.ndarray], scores: np.ndarray) -> pd.DataFrame:
+    names = np.array(data.names, dtype=object)
+    return pd.DataFrame(
+        {
+            "cue": [play.cue for play in data.rounds],
+            "candidates": [names[play.candidates].tolist() for play in data.rounds],
+            "associated": [play.associated for play in data.rounds],
+            "chosen": [choice.tolist() for choice in choices],
+            "jaccard": scores,
+        }
+    )

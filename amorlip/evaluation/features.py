@@ -1,0 +1,95 @@
+"""Image and text features of a model.
+
+Shape suffixes: B batch, N texts, C classes, D embedding dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from amorlip.errors import AmorlipError
+from amorlip.evaluation.images import ImageBatch, batches
+from amorlip.evaluation.sets import Record
+
+PROMPTS_AT_ONCE = 4096
+"""Prompts whose features are held at a time while class embeddings are averaged."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model with all that is needed to turn files and texts into features."""
+
+    model: nn.Module
+    """With OpenCLIP's encode_image and encode_text."""
+    preprocess: Callable[[Image.Image], torch.Tensor]
+    tokenizer: Callable[[list[str]], torch.Tensor]
+    device: torch.device
+    precision: str
+    """Autocast on a GPU: float32, bfloat16 or float16. On a CPU always float32."""
+    batch_size: int
+    workers: int
+
+    def images(self, records: Callable[[], Iterator[Record]]) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
+        """Per batch of `records()`, in order: features (B, D), float32, of unit length, on the device; and the batch.
+
+        Raises AmorlipError for a faulty record and for features that are not finite.
+        """
+        pin = self.device.type == "cuda"
+        for batch in batches(
+            records, self.preprocess, batch_size=self.batch_size, workers=self.workers, pin_memory=pin
+        ):
+            yield self._encode(self.model.encode_image, batch.images), batch
+
+    def texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Features (N, D), float32, of unit length, on the device. Equal texts are encoded once and get equal features.
+
+        Raises AmorlipError for features that are not finite.
+        """
+        positions: dict[str, int] = {}
+        inverse = torch.tensor([positions.setdefault(text, len(positions)) for text in texts])
+        unique = list(positions)
+        features = [
+            self._encode(self.model.encode_text, self.tokenizer(unique[start : start + self.batch_size]))
+            for start in range(0, len(unique), self.batch_size)
+        ]
+        return torch.cat(features)[inverse.to(self.device)]
+
+    def classes(self, names: Sequence[str], templates: Sequence[str]) -> torch.Tensor:
+        """Class embeddings (C, D): the mean over templates of a name's normalised features, normalised again."""
+        step = max(1, PROMPTS_AT_ONCE // len(templates))
+        embeddings = []
+        for start in range(0, len(names), step):
+            part = names[start : start + step]
+            prompts = [template.replace("{c}", name) for name in part for template in templates]
+            features = self.texts(prompts).view(len(part), len(templates), -1)
+            embeddings.append(F.normalize(features.mean(dim=1), dim=-1))
+        return torch.cat(embeddings)
+
+    def _encode(self, encode: Callable[..., torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        enabled = self.device.type != "cpu" and self.precision != "float32"
+        dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=dtype, enabled=enabled):
+            features = encode(inputs.to(self.device, non_blocking=True), normalize=False)
+        if not torch.isfinite(features).all():
+            raise AmorlipError("the model's features are not finite: its weights have diverged or are damaged")
+        return F.normalize(features.float(), dim=-1)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[Any]:
+    """Switch to evaluation mode for the block, and each module back to the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,106 @@
+"""Decoding images into batches, in the order of the set for any number of workers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from amorlip.errors import AmorlipError
+from amorlip.evaluation.sets import Record
+
+
+class ImageBatch(NamedTuple):
+    """Up to `batch_size` samples."""
+
+    keys: list[str]
+    images: torch.Tensor
+    """(b, 3, H, W), float32, as `preprocess` makes them."""
+    labels: torch.Tensor
+    """(b,), int64; -1 where the set has no labels."""
+    metadata: torch.Tensor
+    """(b, columns), int64."""
+
+
+def batches(
+    records: Callable[[], Iterator[Record]],
+    preprocess: Callable[[Image.Image], torch.Tensor],
+    *,
+    batch_size: int,
+    workers: int,
+    pin_memory: bool = False,
+) -> Iterator[ImageBatch]:
+    """Decode what `records()` yields, in its order. Draws no global random numbers.
+
+    Raises the AmorlipError of a faulty record.
+    """
+    loader = DataLoader(
+        _Batches(records, preprocess, batch_size),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # else the loader draws a seed from the global generator
+    )
+    for batch in loader:
+        if isinstance(batch, AmorlipError):
+            raise batch
+        yield batch
+
+
+class _Batches(IterableDataset):
+    """Worker w of W reads every record but decodes only batches w, w + W, …: decoding is what takes the time, and
+    the loader, which takes from its workers in turn, then yields the batches in order."""
+
+    def __init__(
+        self,
+        records: Callable[[], Iterator[Record]],
+        preprocess: Callable[[Image.Image], torch.Tensor],
+        batch_size: int,
+    ) -> None:
+        self.records = records
+        self.preprocess = preprocess
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[ImageBatch | AmorlipError]:
+        worker = get_worker_info()
+        turn, turns = (worker.id, worker.num_workers) if worker else (0, 1)
+        try:
+            for number, records in enumerate(_chunks(self.records(), self.batch_size)):
+                if number % turns == turn:
+                    yield self._decode(records)
+        except AmorlipError as error:
+            # As a value: the loader would wrap a worker's exception in the text of its traceback.
+            yield error
+
+    def _decode(self, records: list[Record]) -> ImageBatch:
+        return ImageBatch(
+            [record.key for record in records],
+            torch.stack([self.preprocess(_open(record)) for record in records]),
+            torch.tensor([record.label for record in records]),
+            torch.from_numpy(np.stack([record.metadata for record in records])),
+        )
+
+
+def _chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+    chunk = []
+    for record in records:
+        chunk.append(record)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _open(record: Record) -> Image.Image:
+    data = record.read()
+    try:
+        # RGB before any resizing, as WebDataset's decoder does it: a palette cannot be interpolated.
+        return Image.open(io.BytesIO(data)).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise AmorlipError(f"{record.where}: the image cannot be decoded ({str(error)[:80]})") from error

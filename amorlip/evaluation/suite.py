@@ -1,0 +1,75 @@
+"""Scoring one model on one task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from amorlip.config import Task
+from amorlip.errors import AmorlipError
+from amorlip.evaluation import association, classification, retrieval
+from amorlip.evaluation.features import Encoder, evaluation_mode
+from amorlip.evaluation.result import Result
+from amorlip.files import atomic_path
+
+EVALUATORS: dict[str, Callable[[Encoder, Task, Path], Result]] = {
+    "classification": classification.evaluate,
+    "classification_grouped": classification.evaluate,
+    "retrieval": retrieval.evaluate,
+    "association": association.evaluate,
+}
+
+
+def evaluate(
+    model: nn.Module,
+    preprocess: Callable[..., torch.Tensor],
+    tokenizer: Callable[[list[str]], torch.Tensor],
+    task: Task,
+    folder: Path,
+    *,
+    device: torch.device | str,
+    precision: str = "float32",
+    batch_size: int,
+    workers: int = 0,
+    predictions: Path | None = None,
+) -> dict[str, Any]:
+    """Score `model` (OpenCLIP's, on `device`) on the files in `folder`; ready for JSON.
+
+    Usable inside training: the modules' modes are restored and no global random numbers are drawn. `workers` decode
+    images and change no result. `predictions` names a parquet file for one row a sample, with whether it is correct.
+
+    Returns main_metric, value (of that metric), metrics (all), samples (images; association: rounds), classes, groups
+    (value of the grouping column → accuracy and count), per_class (counts), interval95 (bootstrap of the main metric;
+    None for those that `bootstrap` leaves out), seconds and images_per_s (of the whole evaluation).
+    Raises AmorlipError where the set is faulty, its size is not the task's, or it cannot give the main metric.
+    """
+    start = time.perf_counter()
+    if not folder.is_dir():
+        raise AmorlipError(f"{folder} does not exist; it should hold the files of the task '{task.title}'")
+    encoder = Encoder(model, preprocess, tokenizer, torch.device(device), precision, batch_size, workers)
+    with evaluation_mode(model):
+        result = EVALUATORS[task.kind](encoder, task, folder)
+    if task.main_metric not in result.metrics:
+        known = ", ".join(result.metrics)
+        raise AmorlipError(f"{folder} cannot give the main metric '{task.main_metric}' of '{task.title}', only {known}")
+    if predictions is not None:
+        with atomic_path(predictions) as temporary:
+            result.rows.to_parquet(temporary, index=False)
+    seconds = time.perf_counter() - start
+    return {
+        "main_metric": task.main_metric,
+        "value": result.metrics[task.main_metric],
+        "metrics": result.metrics,
+        "samples": result.samples,
+        "classes": result.classes,
+        "groups": result.groups,
+        "per_class": result.per_class,
+        "interval95": result.interval95,
+        "seconds": seconds,
+        "images_per_s": result.images / seconds,
+    }

@@ -1,0 +1,126 @@
+"""One function scores all kinds of tasks, inside training and from files."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from amorlip import models
+from amorlip.errors import AmorlipError
+from amorlip.evaluation import suite
+
+KINDS = {
+    "classification": "acc1",
+    "classification_grouped": "acc_wg",
+    "retrieval": "mean_recall@1",
+    "association": "jaccard_score_10-12",
+}
+
+
+@pytest.fixture
+def made(sets, task, tmp_path):
+    """A miniature of each kind: (task, folder)."""
+    pictures = sets.pictures(24)
+    names = [f"thing {n}" for n in range(6)]
+    words = [f"word{n}" for n in range(24)]
+    labels = [n % 6 for n in range(24)]
+    metadata = [[n % 3] for n in range(24)]
+    plays = [("owl", words[:10], words[:3]), ("bee", words[9:21], words[9:12]), ("sun", words[:5], words[:2])]
+    keys = {"classification_grouped": {"metadata": ["region"], "group_by": "region"}}
+    writers = {
+        "classification": lambda folder: sets.classification(folder, pictures, labels, names, ["a {c}"]),
+        "classification_grouped": lambda folder: sets.classification(
+            folder, pictures, labels, names, ["a {c}"], metadata=metadata
+        ),
+        "retrieval": lambda folder: sets.retrieval(folder, pictures, [[f"one {n}", f"two {n}"] for n in range(24)]),
+        "association": lambda folder: sets.association(folder, dict(zip(words, pictures, strict=True)), plays),
+    }
+    return {kind: (task(kind, KINDS[kind], **keys.get(kind, {})), writers[kind](tmp_path / kind)) for kind in KINDS}
+
+
+def run(toy, made, kind, **keys):
+    spec, folder = made[kind]
+    keys = {"device": "cpu", "batch_size": 5, **keys}
+    return suite.evaluate(toy.model, toy.preprocess, toy.tokenizer, spec, folder, **keys)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gives_the_same_keys_ready_for_json(toy, made, kind):
+    result = run(toy, made, kind)
+    assert list(result) == [
+        "main_metric", "value", "metrics", "samples", "classes", "groups", "per_class", "interval95", "seconds",
+        "images_per_s",
+    ]  # fmt: skip
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["main_metric"] == KINDS[kind]
+    assert result["value"] == result["metrics"][KINDS[kind]]
+    assert result["samples"] == (3 if kind == "association" else 24)
+    assert result["images_per_s"] == pytest.approx((21 if kind == "association" else 24) / result["seconds"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_usable_inside_training(toy, made, kind):
+    toy.model.train()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    first, second = run(toy, made, kind), run(toy, made, kind)
+    assert first["metrics"] == second["metrics"]
+    assert toy.model.training and toy.model.dropout.training
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert (np.random.get_state()[1] == before[2]).all()
+    toy.model.encode_text(toy.tokenizer(["still trains"])).sum().backward()
+
+
+@pytest.mark.parametrize("kind", ["classification_grouped", "association"])
+def test_workers_and_precision_change_nothing_on_a_cpu(toy, made, kind):
+    def without_time(result):
+        return {key: value for key, value in result.items() if key not in ("seconds", "images_per_s")}
+
+    assert without_time(run(toy, made, kind, workers=2, precision="float16")) == without_time(run(toy, made, kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_predictions_are_written_beside(toy, made, kind, tmp_path):
+    path = tmp_path / "out" / "predictions.parquet"
+    result = run(toy, made, kind, predictions=path)
+    rows = pd.read_parquet(path)
+    assert len(rows) == {"retrieval": 24 + 48, "association": 3}.get(kind, 24)
+    if kind.startswith("classification"):
+        assert rows["correct"].mean() == result["metrics"]["acc1"]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_failed_evaluation_leaves_no_predictions(toy, made, tmp_path):
+    spec, folder = made["classification"]
+    (folder / "test" / "0.tar").write_bytes(b"")
+    with pytest.raises(AmorlipError):
+        run(toy, made, "classification", predictions=tmp_path / "predictions.parquet")
+    assert not (tmp_path / "predictions.parquet").exists()
+
+
+def test_a_main_metric_that_the_set_cannot_give(toy, made, task):
+    made["association"] = (task("association", "acc1"), made["association"][1])
+    with pytest.raises(AmorlipError, match="cannot give the main metric 'acc1'.*jaccard_score, "):
+        run(toy, made, "association")
+
+
+def test_a_folder_that_is_missing(toy, made, tmp_path):
+    made["retrieval"] = (made["retrieval"][0], tmp_path / "nowhere")
+    with pytest.raises(AmorlipError, match="nowhere does not exist"):
+        run(toy, made, "retrieval")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_openclip_model(made, kind):
+    model = models.create("demo", seed=0)
+    spec, folder = made[kind]
+    result = suite.evaluate(
+        model, models.eval_transform(model), models.tokenizer("demo"), spec, folder, device="cpu", batch_size=16
+    )
+    assert 0 <= result["value"] <= 1
+    assert model.training
