@@ -21,6 +21,7 @@ from amorlip.errors import AmorlipError
 from amorlip.files import atomic_path, write_json
 
 PICTURES = "pictures.parquet"
+ACCOUNT = "packages.json"
 
 
 def build_artwork(source: EmojiSource, folder: Path) -> None:
@@ -37,7 +38,7 @@ def build_artwork(source: EmojiSource, folder: Path) -> None:
     refused = render_all(drawings, folder / "pictures", source.picture_size)
     made = [drawing for drawing, reason in zip(drawings, refused, strict=True) if reason is None]
     table = pd.DataFrame([_row(source, drawing, emoji[drawing.hexcode]) for drawing in made])
-    write_json(folder / "packages.json", _account(source, drawings, refused))
+    write_json(folder / ACCOUNT, _account(source, drawings, refused))
     with atomic_path(folder / PICTURES) as temporary:
         table.to_parquet(temporary, index=False)
 
