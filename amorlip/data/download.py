@@ -40,15 +40,20 @@ def download(corpus: Corpus, split: str, urls: Path | None, folder: Path) -> Non
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
-    record = _mirror(corpus.mirror, split, folder) if corpus.source == "mirror" else _addresses(corpus, split, urls, folder)
+    if corpus.source == "mirror":
+        record = _mirror(corpus.mirror, split, folder)
+    else:
+        record = _addresses(corpus, split, urls, folder)
     write_json(folder / RECORD, {"source": corpus.source, "split": split, **record})
 
 
 def _mirror(source: MirrorSource, split: str, folder: Path) -> dict[str, Any]:
     pattern = getattr(source, split)
-    commit = hub.download(source.repository, source.revision, folder, [pattern])
-    shards = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.tar"))
-    shards = [name for name in shards if fnmatch(name, pattern)]
+    # A repository without validation shards lends some of its training shards.
+    others = [source.validation] if split == "train" else []
+    commit = hub.download(source.repository, source.revision, folder, [pattern], others)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.tar"))
+    shards = [name for name in names if fnmatch(name, pattern) and not any(fnmatch(name, other) for other in others)]
     if not shards:
         raise AmorlipError(f"the dataset repository {source.repository} has no file that matches '{pattern}'")
     return {"revision": commit, "requested": None, "downloaded": None, "failed": {}, "shards": shards}

@@ -1,4 +1,4 @@
-"""The demo's artwork: pictures of emoji by many artists, split into training and held-out ones, and its address list."""
+"""The demo's artwork: pictures of emoji by many artists, split into training and held-out ones; its address list."""
 
 from __future__ import annotations
 
@@ -110,7 +110,9 @@ def _account(source: EmojiSource, drawings: list[Drawing], refused: list[str | N
     counts: dict[str, Counter[str]] = {}
     for drawing, reason in zip(drawings, refused, strict=True):
         counts.setdefault(drawing.style, Counter())[reason or "pictures"] += 1
-    return [_package_account(name, package, counts.get(package.style or "")) for name, package in source.packages.items()]
+    return [
+        _package_account(name, package, counts.get(package.style or "")) for name, package in source.packages.items()
+    ]
 
 
 def _package_account(name: str, package: Package, counts: Counter[str] | None) -> dict[str, Any]:

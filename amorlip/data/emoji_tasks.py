@@ -59,7 +59,9 @@ class Artwork:
 
     def package(self, role: str) -> Path:
         if role not in self._packages:
-            raise AmorlipError(f"{self.folder}: the emoji source has no package with role '{role}', which this task needs")
+            raise AmorlipError(
+                f"{self.folder}: the emoji source has no package with role '{role}', which this task needs"
+            )
         return self._packages[role]
 
     def of_style(self, style: str) -> pd.DataFrame:

@@ -7,8 +7,14 @@ from pathlib import Path
 from amorlip.errors import AmorlipError
 
 
-def download(repository: str, revision: str, folder: Path, patterns: list[str] | None = None) -> str:
-    """Download a dataset repository's files (those that match one of the globs `patterns`) into `folder`.
+def download(
+    repository: str,
+    revision: str,
+    folder: Path,
+    patterns: list[str] | None = None,
+    others: list[str] | None = None,
+) -> str:
+    """Download a dataset repository's files into `folder`: those that match `patterns` and not `others`, both globs.
 
     Files that are there already are not fetched again. Returns the commit that `revision` stands for. Raises
     AmorlipError when the repository cannot be had; HF_ENDPOINT and HF_TOKEN are the client's own settings.
@@ -20,7 +26,12 @@ def download(repository: str, revision: str, folder: Path, patterns: list[str] |
     try:
         commit = api.dataset_info(repository, revision=revision).sha
         api.snapshot_download(
-            repository, repo_type="dataset", revision=commit, local_dir=folder, allow_patterns=patterns
+            repository,
+            repo_type="dataset",
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=patterns,
+            ignore_patterns=others,
         )
     except RepositoryNotFoundError as error:
         raise AmorlipError(

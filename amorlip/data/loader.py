@@ -117,8 +117,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         size = (folder / shard["name"]).stat().st_size if (folder / shard["name"]).is_file() else None
         if size != shard["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes"
-            raise AmorlipError(f"shard {folder / shard['name']} {found}, {path} says {shard['bytes']}; delete {path} and"
-                               " run again")  # fmt: skip
+            raise AmorlipError(
+                f"shard {folder / shard['name']} {found}, {path} says {shard['bytes']}; delete {path} and run again"
+            )
     return manifest
 
 
@@ -130,8 +131,9 @@ def read_index(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise AmorlipError(f"{path} cannot be read: {error}; delete {folder / MANIFEST} and run again") from error
     if len(table) != manifest["samples"]:
-        raise AmorlipError(f"{path} holds {len(table)} pairs, the manifest {manifest['samples']}; delete both and run"
-                           " again")  # fmt: skip
+        raise AmorlipError(
+            f"{path} holds {len(table)} pairs, the manifest {manifest['samples']}; delete both and run again"
+        )
     columns = {name: table[name].to_numpy() for name in table.column_names}
     index = np.empty(len(table), dtype=[(name, column.dtype) for name, column in columns.items()])
     for name, column in columns.items():

@@ -64,7 +64,9 @@ def _pack(spec: str, folder: Path) -> Path:
     )
     archives = list(folder.glob("*.tgz"))
     if done.returncode != 0 or len(archives) != 1:
-        said = [line for line in done.stderr.splitlines() if line.startswith("npm error") and "A complete log" not in line]
+        said = [
+            line for line in done.stderr.splitlines() if line.startswith("npm error") and "A complete log" not in line
+        ]
         raise AmorlipError(
             f"npm could not fetch {spec}: {_reason(said)}; check the network and npm's registry setting, then run again"
         )

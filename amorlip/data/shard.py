@@ -1,4 +1,4 @@
-"""One WebDataset shard, read once: its digest, where each pair's image and caption lie, and what is wrong with pairs."""
+"""One WebDataset shard, read once: its digest, where each pair's image and caption lie, what is wrong with pairs."""
 
 from __future__ import annotations
 

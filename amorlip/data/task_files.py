@@ -61,7 +61,9 @@ def write_classification(
             tar.write({"__key__": f"s{number:07d}", **members})
 
 
-def write_retrieval(folder: Path, name: str, images: Mapping[str, bytes], captions: Mapping[str, Sequence[str]]) -> None:
+def write_retrieval(
+    folder: Path, name: str, images: Mapping[str, bytes], captions: Mapping[str, Sequence[str]]
+) -> None:
     """test_`name`.csv (filename, raw = JSON list of captions) and images_`name`_test.zip, keys are file names."""
     rows = [{"filename": filename, "raw": json.dumps(captions[filename], ensure_ascii=False)} for filename in images]
     _write_csv(folder / f"test_{name}.csv", rows)

@@ -58,7 +58,7 @@ def _fetch(source: UrlList) -> pa.Table:
 
 
 def _save(url: str, path: Path) -> None:
-    """Save what `url` (http, https or file) holds. Raises AmorlipError when it is not there, is cut, or is a web page."""
+    """Save what `url` (http, https, file) holds. Raises AmorlipError when it is not there, is cut, or is a web page."""
     request = urllib.request.Request(url, headers={"User-Agent": AGENT})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, path.open("wb") as file:
