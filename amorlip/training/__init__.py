@@ -1,0 +1,1 @@
+"""Training of one run: the loop, one step, the optimiser, checkpoints and the log."""

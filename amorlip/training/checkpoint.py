@@ -1,0 +1,105 @@
+"""Checkpoints of a run that is under way: written whole, verified when read, the newest two kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amorlip import files
+from amorlip.config import Run
+from amorlip.errors import AmorlipError
+
+logger = logging.getLogger(__name__)
+
+NOT_RESULTS = {"loader": {"workers"}, "checkpoint_every_steps": True, "log_every_steps": True, "on_nonfinite": True}
+"""Keys of a recipe that change no weight: a run goes on from its checkpoint when they change."""
+
+KEPT = 2
+
+
+def key(run: Run, corpus_digest: str, architecture: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that name all that decides a run's weights."""
+    settings = run.model_dump(mode="json", exclude={"recipe": NOT_RESULTS})
+    text = json.dumps([settings, corpus_digest, architecture], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Checkpoints:
+    """The folder of one run's checkpoints.
+
+    Each is `step-N.pt`, read without running pickled code, and `step-N.json` with its digest, which is written last:
+    a checkpoint without it does not count.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write the state after `step` steps, then delete all but the newest two."""
+        path = self._path(step)
+        with files.atomic_path(path) as temporary:
+            torch.save(state, temporary)
+            digest = files.sha256(temporary)
+        files.write_json(path.with_suffix(".json"), {"step": step, "sha256": digest})
+        for old in self._steps()[:-KEPT]:
+            self._delete(old)
+
+    def latest(self) -> tuple[int, dict[str, Any]] | None:
+        """The newest checkpoint that can be read, as (steps, state); None if there is none at all.
+
+        One that is cut, altered or holds anything but data is passed over with a warning. Raises AmorlipError when
+        there are checkpoints and none can be read.
+        """
+        steps = self._steps()
+        for step in reversed(steps):
+            try:
+                return step, self.read(step)
+            except (OSError, ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+                reason = str(error).split("\n")[0].strip() or type(error).__name__
+                logger.warning("%s cannot be used (%s); looking for an older one", self._path(step), reason)
+        if steps:
+            raise AmorlipError(f"{self.folder}: no checkpoint can be read; delete this folder to train from the start")
+        return None
+
+    def read(self, step: int) -> dict[str, Any]:
+        """The state after `step` steps; raises what `latest` passes over."""
+        path = self._path(step)
+        expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
+        if files.sha256(path) != expected:
+            raise ValueError("its digest differs from the one in its .json")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+    def tidy(self) -> None:
+        """Delete what a killed process left half-written. Only with the run's lock held."""
+        for path in self.folder.glob(".step-*"):
+            path.unlink()
+        for path in self.folder.glob("step-*.pt"):
+            if not path.with_suffix(".json").exists():
+                path.unlink()
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}.pt"
+
+    def _steps(self) -> list[int]:
+        return sorted(int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-*.json"))
+
+    def _delete(self, step: int) -> None:
+        # the digest first: without it the weights don't count
+        self._path(step).with_suffix(".json").unlink()
+        self._path(step).unlink(missing_ok=True)
+
+
+def require_finite(state: dict[str, Any], what: str, step: int) -> None:
+    """Raises AmorlipError naming the first tensor of a flat state that holds NaN."""
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.isnan().any():
+            raise AmorlipError(
+                f"step {step}: '{name}' of the {what} is not a number; the last good checkpoint was kept, "
+                "train again with a lower rate or another precision"
+            )

@@ -1,0 +1,138 @@
+"""The processes of one run: one, or several that torchrun started.
+
+Every function works the same with one process, where nothing is exchanged and no process group exists.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from amorlip.errors import AmorlipError
+
+PATIENCE = timedelta(hours=1)
+"""How long ranks wait for one another: rank 0 evaluates alone after an epoch."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of the run, and its device."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """True in the one process that writes files."""
+        return self.rank == 0
+
+    def mean_(self, tensor: Tensor) -> Tensor:
+        """Replace `tensor` by its mean over the ranks; returns it."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+            tensor /= self.size
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """True on all ranks if `flag` is on one. Exchanged between the CPUs: a GPU is not waited for."""
+        if self.size == 1:
+            return flag
+        tensor = torch.tensor(int(flag))
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return bool(tensor)
+
+    def gather(self, value: Any) -> list[Any]:
+        """The ranks' values, by rank."""
+        values = [value]
+        if self.size > 1:
+            values = [None] * self.size
+            dist.all_gather_object(values, value)
+        return values
+
+    def from_main(self, value: Any) -> Any:
+        """Rank 0's value."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values)
+        return values[0]
+
+
+@contextmanager
+def join(ranks: int, threads: int) -> Iterator[World]:
+    """Take part in a run of `ranks` processes with `threads` CPU threads each.
+
+    The device is this rank's GPU, or the CPU where there is none; on a CPU the results of a run are reproduced bit by
+    bit. Raises AmorlipError when another number of processes was started, or there are fewer GPUs than processes.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size != ranks:
+        raise AmorlipError(
+            f"the recipe asks for {ranks} ranks, but {size} were started; use torchrun --nproc-per-node {ranks}"
+        )
+    rank, device = int(os.environ.get("RANK", "0")), _device()
+    _set_up(device, threads)
+    if size > 1:
+        _init_process_group(device)
+    try:
+        yield World(device, rank, size)
+    finally:
+        if size > 1:
+            dist.destroy_process_group()
+
+
+def wrap(module: nn.Module, world: World, outside: list[nn.Parameter]) -> nn.Module:
+    """`module` with gradients averaged over the ranks during the backward pass (DistributedDataParallel).
+
+    Parameters in `outside` are left alone: their gradients come from the objective, outside the module's forward pass,
+    and are averaged by hand. BatchNorm uses the statistics of each rank's own batch, as OpenCLIP does; the running
+    statistics that evaluation and export use are those of rank 0, so buffers need no exchange.
+    """
+    if world.size == 1:
+        return module
+    trained = [parameter.requires_grad for parameter in outside]
+    for parameter in outside:
+        parameter.requires_grad_(False)
+    ids = [world.device.index] if world.device.type == "cuda" else None
+    wrapped = nn.parallel.DistributedDataParallel(
+        module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
+    for parameter, flag in zip(outside, trained, strict=True):
+        parameter.requires_grad_(flag)
+    return wrapped
+
+
+def _device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        raise AmorlipError(f"this machine shows {count} GPUs, too few for local rank {index}; start one rank a GPU")
+    return torch.device("cuda", index)
+
+
+def _set_up(device: torch.device, threads: int) -> None:
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        return
+    torch.use_deterministic_algorithms(True)
+    # Adam's moments of rarely seen tokens decay into denormal numbers, on which a CPU is many times slower.
+    torch.set_flush_denormal(True)
+    # Filling new memory is for finding bugs; deterministic algorithms switch it on, and it costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def _init_process_group(device: torch.device) -> None:
+    if device.type == "cuda":
+        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, timeout=PATIENCE)
+    else:
+        dist.init_process_group("gloo", timeout=PATIENCE)

@@ -1,0 +1,147 @@
+"""What a run tells about itself while it trains: lines, metrics.jsonl, TensorBoard events, and that all is well."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from amorlip.config import Run
+from amorlip.errors import AmorlipError
+from amorlip.training import progress
+from amorlip.training.metrics import Metrics
+from amorlip.training.optim import Update
+from amorlip.training.session import Session
+from amorlip.training.step import Outcome
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """Counts every step; writes at the end of a logging window and of an epoch, on rank 0.
+
+    `folder` holds metrics.jsonl, `board` the events. `step` updates are done; `state` is what `state_dict` gave then,
+    or None at the start.
+    """
+
+    def __init__(self, session: Session, folder: Path, board: Path, step: int, state: dict[str, Any] | None) -> None:
+        self.session, self.folder = session, folder
+        self.window = progress.Window(session.world.device)
+        self.marks = {"window_step": 0, "window_seconds": 0.0, "epoch_seconds": 0.0}
+        self.training, self.wall = progress.Clock(), progress.Clock()
+        if state is not None:
+            self.window.load(state["window"])
+            self.marks = dict(state["marks"])
+            self.training, self.wall = progress.Clock(state["training_seconds"]), progress.Clock(state["wall_seconds"])
+        self.metrics = Metrics(folder / "metrics.jsonl", board, until_step=step) if session.world.is_main else None
+        if self.metrics:
+            self._introduce(step, state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes into a checkpoint; the records written so far are on the disk."""
+        if self.metrics:
+            self.metrics.sync()
+        return {
+            "window": self.window.state,
+            "marks": self.marks,
+            "training_seconds": self.training.seconds,
+            "wall_seconds": self.wall.seconds,
+            "records": len(self.metrics.records) if self.metrics else 0,
+        }
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in the block is not counted as training."""
+        with self.training.paused():
+            yield
+
+    def count(self, update: Update, step: int) -> None:
+        """Take note of one step (numbered from 1)."""
+        self.window.add(update, step)
+
+    def require_healthy(self) -> None:
+        """Raises AmorlipError after a loss or gradient that was not finite, as the recipe's `on_nonfinite` says."""
+        trouble = self.window.trouble(self.session.recipe.on_nonfinite)
+        if trouble:
+            raise AmorlipError(
+                f"{trouble}; the checkpoints before it are kept in {self.folder}: "
+                "go on with on_nonfinite: skip, or train anew with a lower learning rate"
+            )
+
+    def close_window(self, outcome: Outcome, step: int) -> None:
+        """Record the steps since the last record. All ranks call it."""
+        session, extra = self.session, {"logit_scale": self.session.model.logit_scale.exp()}
+        if (rate := session.optimizer.scale_learning_rate()) is not None:
+            extra["logit_scale_lr"] = rate
+        for name, value in outcome.diagnostics.items():
+            extra[name] = session.world.mean_(value.detach().clone())
+        numbers = self.window.close(outcome.update, extra)
+        self.require_healthy()
+        batch, now = session.recipe.batch_size, self.training.seconds
+        record = {
+            "kind": "step",
+            "step": step,
+            "epoch": (step - 1) // session.loader.steps_per_epoch + 1,
+            "samples_seen": step * batch,
+            "lr": session.optimizer.learning_rate(step - 1),
+            **numbers,
+            "samples_per_s": (step - self.marks["window_step"]) * batch / (now - self.marks["window_seconds"]),
+        }
+        self.marks.update(window_step=step, window_seconds=now)
+        if self.metrics:
+            self.metrics.append(record)
+            logger.info(progress.line(record, steps=session.steps, epochs=session.recipe.epochs))
+
+    def lacks_epoch(self, epoch: int) -> bool:
+        """True on the rank that writes if the end of this epoch is not recorded yet."""
+        return self.metrics is not None and not self.metrics.has_epoch(epoch)
+
+    def close_epoch(self, epoch: int, step: int, tasks: dict[str, dict[str, float]]) -> None:
+        """Record the end of an epoch (numbered from 1) with the metrics of its tasks."""
+        seconds = self.training.seconds - self.marks["epoch_seconds"]
+        self.metrics.append({"kind": "epoch", "epoch": epoch, "step": step, "seconds": seconds, "tasks": tasks})
+        scores = "".join(f"; {task}: {progress.values(metrics)}" for task, metrics in tasks.items())
+        logger.info("epoch %d/%d took %.1f s%s", epoch, self.session.recipe.epochs, seconds, scores)
+
+    def start_epoch(self) -> None:
+        """An epoch's time is counted from here."""
+        self.marks["epoch_seconds"] = self.training.seconds
+
+    def close(self) -> None:
+        """Close the files."""
+        if self.metrics:
+            self.metrics.close()
+
+    def _introduce(self, step: int, state: dict[str, Any] | None) -> None:
+        session, recipe = self.session, self.session.recipe
+        place = f"going on after step {step}" if step else "from the start"
+        logger.info(
+            f"{session.run.name}: {recipe.model} by '{session.run.objective}', {session.loader.samples} pairs of "
+            f"{recipe.corpus}, batch {recipe.batch_size}, {recipe.epochs} epochs of {session.loader.steps_per_epoch} "
+            f"steps, {session.world.size} x {session.world.device.type}, {place}"
+        )
+        if state is None:
+            self.metrics.append(_facts(session))
+        elif len(self.metrics.records) < state["records"]:
+            raise AmorlipError(
+                f"{self.metrics.path} has {len(self.metrics.records)} records up to the checkpoint of step {step}, but "
+                f"{state['records']} were written; delete {self.folder} to train from the start"
+            )
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """What names a run in every file about it."""
+    return {"scale": run.scale, "method": run.method, "variant": run.variant, "seed": run.seed}
+
+
+def _facts(session: Session) -> dict[str, Any]:
+    return {
+        "kind": "run",
+        **identity(session.run),
+        "steps_per_epoch": session.loader.steps_per_epoch,
+        "epochs": session.recipe.epochs,
+        "samples": session.loader.samples,
+        "parameters": sum(parameter.numel() for parameter in session.model.parameters()),
+    }

@@ -1,0 +1,151 @@
+"""Training one run from its first step, or its last checkpoint, to the exported weights."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from itertools import count
+from pathlib import Path
+
+from open_clip import get_model_config
+
+from amorlip import models
+from amorlip.config import Run, Task
+from amorlip.data.loader import Batch
+from amorlip.errors import AmorlipError
+from amorlip.training import checkpoint, distributed, progress, results, rng, session, signals
+from amorlip.training.journal import Journal
+from amorlip.training.session import Session
+from amorlip.training.signals import StopRequest
+
+logger = logging.getLogger(__name__)
+
+EVALUATION_BATCH = 256
+"""Most images or texts per forward pass of the evaluation inside training."""
+
+
+def train(run: Run, shards: Path, output: Path, task_folders: dict[str, tuple[Task, Path]]) -> None:
+    """Train `run` on the shards in `shards` (with manifest.json and index.parquet) and write its results to `output`.
+
+    Call it in each of the recipe's ranks: alone, or in every process that torchrun starts. It goes on from the last
+    checkpoint of the same settings and corpus, if there is one; if that is the final one, it only writes the results.
+    `task_folders` holds the recipe's `epoch_tasks`, which are evaluated after each epoch, with their files.
+
+    On the CPU a run that was killed at any point and started again ends in the same weights, bit by bit, as one that
+    was not. Written at the end, in this order: run.yaml, provenance.json, metrics.jsonl, model.safetensors.
+
+    Raises:
+        AmorlipError: if settings, corpus, checkpoints or processes don't fit together, if another process trains into
+            `output`, or when a loss or gradient is not finite.
+        signals.Interrupted (exit code 75): after SIGTERM, SIGURG or SIGUSR1, with a checkpoint of the last whole step.
+    """
+    with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world, signals.listening() as request:
+        alone = signals.locked(output) if world.is_main else nullcontext()
+        with alone, progress.log_to(output / "train.log", world):
+            trainer = Trainer(session.build(run, shards, world), output, task_folders)
+            try:
+                trainer.train(request)
+                trainer.write_results()
+            finally:
+                trainer.journal.close()
+
+
+class Trainer:
+    """A session on its way from checkpoint to checkpoint: `step` updates are done."""
+
+    def __init__(self, parts: Session, output: Path, task_folders: dict[str, tuple[Task, Path]]) -> None:
+        self.session, self.recipe, self.world, self.output = parts, parts.recipe, parts.world, output
+        self.steps_per_epoch = parts.loader.steps_per_epoch
+        for name in self.recipe.epoch_tasks:
+            if name not in task_folders:
+                raise AmorlipError(f"epoch_tasks names '{name}', but its files were not given")
+        self.tasks = {name: task_folders[name] for name in self.recipe.epoch_tasks}
+        key = checkpoint.key(parts.run, parts.loader.digest, get_model_config(self.recipe.model))
+        self.checkpoints = checkpoint.Checkpoints(output / "checkpoints" / key)
+        self.step, state = self._newest()
+        if state is not None:
+            parts.load_state_dict(state["session"])
+        journal_state = None if state is None else state["journal"]
+        self.journal = Journal(parts, self.checkpoints.folder, output / "tensorboard", self.step, journal_state)
+
+    def train(self, request: StopRequest) -> None:
+        """From the current step to the end. Raises Interrupted after a signal, once the step it came in is saved."""
+        if self.step and self.step % self.steps_per_epoch == 0:
+            self._finish_epoch()
+        batches = self.session.loader.batches(self.step) if self.step < self.session.steps else ()
+        for step, batch in zip(count(self.step), batches, strict=False):
+            self._train_on(batch, step)
+            stop, epoch_ends = self.world.any(request.signal is not None), self.step % self.steps_per_epoch == 0
+            if stop or epoch_ends or self.step % self.recipe.checkpoint_every_steps == 0:
+                self._save()
+            if stop:
+                self._leave(request)
+            if epoch_ends:
+                self._finish_epoch()
+
+    def write_results(self) -> None:
+        """The files that outlast the run, from rank 0."""
+        if self.world.is_main:
+            results.write(self.session, self.journal, self.output)
+            logger.info("%s: done, weights in %s", self.session.run.name, self.output / "model.safetensors")
+
+    def _train_on(self, batch: Batch, step: int) -> None:
+        epoch, within = divmod(step, self.steps_per_epoch)
+        if within == 0:
+            self.session.objective.start_epoch(epoch)
+            self.journal.start_epoch()
+        log = (step + 1) % self.recipe.log_every_steps == 0 or step + 1 == self.session.steps
+        outcome = self.session.train_step(batch, step=step, epoch=epoch, log=log)
+        self.step = step + 1
+        self.journal.count(outcome.update, self.step)
+        if log:
+            self.journal.close_window(outcome, self.step)
+
+    def _finish_epoch(self) -> None:
+        """Evaluate and record the epoch that has just ended, unless that was done before an interruption."""
+        epoch = self.step // self.steps_per_epoch
+        if self.journal.lacks_epoch(epoch):
+            with self.journal.paused(), rng.preserved():
+                tasks = {name: self._evaluate(task, folder) for name, (task, folder) in self.tasks.items()}
+            self.journal.close_epoch(epoch, self.step, tasks)
+
+    def _evaluate(self, task: Task, folder: Path) -> dict[str, float]:
+        from amorlip.evaluation import suite
+
+        model, pairs = self.session.model, self.recipe.batch_size // self.recipe.ranks
+        return suite.evaluate(
+            model,
+            models.eval_transform(model),
+            models.tokenizer(self.recipe.model),
+            task,
+            folder,
+            device=self.world.device,
+            precision=self.recipe.precision,
+            batch_size=min(EVALUATION_BATCH, self.recipe.micro_batch_size or pairs),
+            workers=self.recipe.loader.workers,
+        )["metrics"]
+
+    def _save(self) -> None:
+        with self.journal.paused():
+            self.journal.require_healthy()
+            state = {"session": self.session.state_dict(self.step), "journal": self.journal.state_dict()}
+            if self.world.is_main:
+                self.checkpoints.save(self.step, state)
+
+    def _newest(self) -> tuple[int, dict | None]:
+        """Rank 0 chooses the checkpoint; every rank reads it."""
+        found = None
+        if self.world.is_main:
+            self.checkpoints.tidy()
+            found = self.checkpoints.latest()
+        step = self.world.from_main(found[0] if found else 0)
+        if step and not found:
+            return step, self.checkpoints.read(step)
+        return found or (0, None)
+
+    def _leave(self, request: StopRequest) -> None:
+        logger.info(
+            f"{request.signal or 'a signal to another rank'}: left after step {self.step} of {self.session.steps} with "
+            f"a checkpoint (exit code {signals.EXIT_CODE}); start again to go on"
+        )
+        raise signals.Interrupted

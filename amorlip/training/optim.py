@@ -1,0 +1,173 @@
+"""The optimiser of encoders, logit scale and logit bias: parameter groups, rates, clipping and the guard.
+
+Nothing here waits for a GPU: an update that must not happen is skipped by the fused kernel itself.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from amorlip.config import LogitScale, Recipe
+from amorlip.errors import AmorlipError
+from amorlip.training import schedule
+from amorlip.training.distributed import World
+
+
+class Update(NamedTuple):
+    """What one step did; 0-d tensors on the device, equal on all ranks."""
+
+    loss: Tensor
+    """Mean over the ranks."""
+    grad_norm: Tensor
+    """Of the encoders, before clipping."""
+    applied: Tensor
+    """False: loss or gradient was not finite and nothing was changed."""
+    failed: Tensor
+    """True: so it was, and not because float16 gradients were scaled too high, which the loss scale mends itself."""
+
+
+class Optimizer:
+    """AdamW with OpenCLIP's habits, as one object with one state.
+
+    Encoder weights decay; gains, biases (all tensors with less than two dimensions), the logit scale and the logit bias
+    don't. The gradient norm that is clipped is that of the encoders. The logit scale has its own rate or follows the
+    encoders', and is kept in [1, max]. With float16 the loss is scaled (`torch.amp.GradScaler`).
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, *, steps: int, world: World) -> None:
+        schedule.check(recipe.schedule.warmup_steps, steps)
+        self.recipe, self.steps, self.world = recipe, steps, world
+        self.log_scale = model.logit_scale
+        self.scale_rate = ScaleRate(recipe.logit_scale, world.device)
+        self.logit_parameters = logit_parameters(model)
+        inside = {id(parameter) for parameter in self.logit_parameters}
+        self.encoders = [p for p in model.parameters() if p.requires_grad and id(p) not in inside]
+        self.adamw = _adamw(self._groups(model), recipe)
+        self.scaler = torch.amp.GradScaler(
+            world.device.type, enabled=world.device.type == "cuda" and recipe.precision == "float16"
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """The encoders' rate at `step`."""
+        return schedule.warmup_cosine(
+            step, peak=self.recipe.optimizer.lr, warmup_steps=self.recipe.schedule.warmup_steps, steps=self.steps
+        )
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        self.adamw.zero_grad(set_to_none=True)
+
+    def scale(self, loss: Tensor) -> Tensor:
+        """The loss to differentiate: multiplied with the loss scale under float16."""
+        return self.scaler.scale(loss)
+
+    def update(self, loss: Tensor, step: int) -> Update:
+        """Apply the gradients of `step`, unless they or the loss are not finite. `loss` is this rank's, unscaled."""
+        loss = self._average(loss)
+        self.scaler.unscale_(self.adamw)
+        norm = self._clip()
+        scalars = [p.grad for p in self.logit_parameters if p.grad is not None]
+        finite = torch.stack([torch.isfinite(value) for value in (loss, norm, *scalars)])
+        applied = finite.all()
+        self._set_rates(step)
+        # The protocol between GradScaler and fused optimisers: with found_inf = 1 the kernel changes nothing.
+        self.adamw.grad_scale, self.adamw.found_inf = None, (~applied).float()
+        self.adamw.step()
+        self.scaler.update()
+        with torch.no_grad():
+            self.log_scale.clamp_(0.0, math.log(self.recipe.logit_scale.max))
+        return Update(loss, norm, applied, ~finite[0] if self.scaler.is_enabled() else ~applied)
+
+    def scale_learning_rate(self) -> Tensor | float | None:
+        """The logit scale's own rate in the last update; None where it follows the encoders' or is fixed."""
+        return self.adamw.param_groups[-1]["lr"] if self._has_own_rate() else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs."""
+        return {
+            "adamw": self.adamw.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "scale_dropped": self.scale_rate.dropped,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self.adamw.load_state_dict(state["adamw"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.scale_rate.dropped.copy_(state["scale_dropped"])
+
+    def _has_own_rate(self) -> bool:
+        return self.recipe.logit_scale.lr is not None and self.log_scale.requires_grad
+
+    def _groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        decayed = [p for p in self.encoders if p.ndim >= 2]
+        plain = [p for p in self.encoders if p.ndim < 2]
+        own = [self.log_scale] if self._has_own_rate() else []
+        plain += [p for p in self.logit_parameters if not any(p is q for q in own)]
+        groups = [
+            {"params": decayed, "weight_decay": self.recipe.optimizer.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        return groups + ([{"params": own, "weight_decay": 0.0}] if own else [])
+
+    def _average(self, loss: Tensor) -> Tensor:
+        """Average loss and gradients of the logit parameters over the ranks: a handful of numbers in one exchange."""
+        loss = loss.detach().clone()
+        if self.world.size == 1:
+            return loss
+        gradients = [p.grad for p in self.logit_parameters if p.grad is not None]
+        packed = self.world.mean_(torch.stack([loss, *gradients]))
+        torch._foreach_copy_(gradients, list(packed[1:].unbind()))
+        return packed[0]
+
+    def _clip(self) -> Tensor:
+        gradients = [p.grad for p in self.encoders if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        if self.recipe.optimizer.grad_clip is not None:
+            nn.utils.clip_grads_with_norm_(self.encoders, self.recipe.optimizer.grad_clip, norm, foreach=True)
+        return norm
+
+    def _set_rates(self, step: int) -> None:
+        for group in self.adamw.param_groups:
+            group["lr"] = self.learning_rate(step)
+        if self._has_own_rate():
+            self.adamw.param_groups[-1]["lr"] = self.scale_rate(self.log_scale)
+
+
+class ScaleRate:
+    """The logit scale's own learning rate: constant, cut once when the temperature 1/τ reaches a threshold.
+
+    The rate and whether it was cut live on the device, so that looking at τ costs no waiting.
+    """
+
+    def __init__(self, settings: LogitScale, device: torch.device) -> None:
+        self.drop = settings.drop
+        self.lr = torch.tensor(settings.lr or 0.0, device=device)
+        self.dropped = torch.zeros((), dtype=torch.bool, device=device)
+
+    def __call__(self, log_scale: Tensor) -> Tensor:
+        """Rate () of the next update, given log τ before it."""
+        if self.drop is None:
+            return self.lr
+        self.dropped |= (-log_scale.detach()).exp() <= self.drop.temperature
+        return torch.where(self.dropped, self.lr * self.drop.factor, self.lr)
+
+
+def logit_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The trained ones of logit scale and logit bias."""
+    scalars = [model.logit_scale, model.logit_bias]
+    return [parameter for parameter in scalars if parameter is not None and parameter.requires_grad]
+
+
+def _adamw(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.AdamW:
+    settings = recipe.optimizer
+    try:
+        return torch.optim.AdamW(
+            groups, lr=settings.lr, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=True
+        )
+    except ValueError as error:
+        raise AmorlipError(f"recipe.optimizer: {error}") from error

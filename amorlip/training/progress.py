@@ -1,0 +1,140 @@
+"""How far a run is and how fast: the clock, the sums of a logging window, and the lines a person reads."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amorlip.training.distributed import World
+from amorlip.training.optim import Update
+
+GIVE_UP = 50
+"""Skipped steps in a row after which training ends."""
+
+SHOWN_FIRST = ("loss", "logit_scale", "lr", "grad_norm")
+HIDDEN = ("kind", "step", "epoch", "samples_seen", "samples_per_s")
+
+
+@contextmanager
+def log_to(path: Path, world: World) -> Iterator[None]:
+    """Lines of the package's loggers go to stderr and to the end of the file `path`; those of other ranks nowhere."""
+    package = logging.getLogger("amorlip")
+    handlers: list[logging.Handler] = [logging.NullHandler()]
+    if world.is_main:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers = [logging.StreamHandler(sys.stderr), logging.FileHandler(path, encoding="utf-8")]
+    before = package.level, package.propagate
+    package.setLevel(logging.INFO)
+    package.propagate = False
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        package.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            package.removeHandler(handler)
+            handler.close()
+        package.setLevel(before[0])
+        package.propagate = before[1]
+
+
+class Clock:
+    """Seconds of training, over interruptions and without pauses (evaluation, checkpoints)."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._before, self._start = seconds, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far [s]."""
+        return self._before + time.perf_counter() - self._start
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in the block does not count."""
+        self._before = self.seconds
+        try:
+            yield
+        finally:
+            self._start = time.perf_counter()
+
+
+class Window:
+    """Sums over the steps since the last log line, and counts of steps that went wrong, kept on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=device)
+
+        self.state = {
+            "loss_sum": zeros(),
+            "applied": zeros(),
+            "skipped": zeros(),
+            "skipped_in_a_row": zeros(),
+            "failed": zeros(),
+            "first_failure": zeros(3),
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from `state` of an earlier window."""
+        for name, value in state.items():
+            self.state[name].copy_(value)
+
+    def add(self, update: Update, step: int) -> None:
+        """Count one step (numbered from 1) in."""
+        state, loss = self.state, update.loss.double()
+        state["loss_sum"] += torch.where(update.applied, loss, 0.0)
+        state["applied"] += update.applied
+        state["skipped"] += ~update.applied
+        state["skipped_in_a_row"] = torch.where(update.applied, 0.0, state["skipped_in_a_row"] + 1)
+        here = torch.stack([torch.full_like(loss, step), loss, update.grad_norm.double()])
+        state["first_failure"] = torch.where(update.failed & (state["failed"] == 0), here, state["first_failure"])
+        state["failed"] += update.failed
+
+    def trouble(self, on_nonfinite: str) -> str | None:
+        """Why training should not go on: a failed step under `stop`, or nothing but skipped steps. Waits for a GPU."""
+        failed, in_a_row = int(self.state["failed"]), int(self.state["skipped_in_a_row"])
+        step, loss, norm = self.state["first_failure"].tolist()
+        if failed and on_nonfinite == "stop":
+            return f"step {step:.0f}: not finite, with loss {loss:.6g} and gradient norm {norm:.6g}"
+        return f"{in_a_row} steps in a row gave no finite gradient" if in_a_row >= GIVE_UP else None
+
+    def close(self, update: Update, extra: dict[str, Tensor]) -> dict[str, float]:
+        """Mean loss over the window, the norm of its last step, the skipped steps so far, and `extra`, in one transfer.
+
+        Starts the next window.
+        """
+        state = self.state
+        values = {
+            "loss": state["loss_sum"] / state["applied"],
+            "grad_norm": update.grad_norm,
+            "skipped_steps": state["skipped"],
+            **extra,
+        }
+        numbers = torch.stack([value.detach().double() for value in values.values()]).tolist()
+        state["loss_sum"], state["applied"] = torch.zeros_like(state["applied"]), torch.zeros_like(state["applied"])
+        return {**dict(zip(values, numbers, strict=True)), "skipped_steps": int(numbers[2])}
+
+
+def line(record: dict[str, Any], *, steps: int, epochs: int) -> str:
+    """A step's record as one line, with the time that is left."""
+    batch = record["samples_seen"] / record["step"]
+    left = timedelta(seconds=round((steps - record["step"]) * batch / record["samples_per_s"]))
+    names = [*SHOWN_FIRST, *(name for name in record if name not in (*SHOWN_FIRST, *HIDDEN))]
+    place = f"step {record['step']}/{steps}  epoch {record['epoch']}/{epochs}"
+    return f"{place}  {record['samples_per_s']:.0f} pairs/s  ETA {left}  {values({n: record[n] for n in names})}"
+
+
+def values(numbers: dict[str, float]) -> str:
+    """Names and numbers in one line."""
+    return "  ".join(f"{name} {number:.4g}" for name, number in numbers.items())

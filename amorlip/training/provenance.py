@@ -1,0 +1,58 @@
+"""Where a result comes from: versions, revision, machine."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "torch", "torchvision", "open_clip_torch", "numpy", "pandas", "pillow", "safetensors", "webdataset", "img2dataset",
+    "scikit-learn", "snakemake",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of those whose code computes results."""
+    from amorlip import __version__
+
+    found = {"python": platform.python_version(), "amorlip": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def revision() -> str | None:
+    """The git commit of this code, with `+changes` if files differ from it; None outside a checkout or without git."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}+changes" if changes else commit
+
+
+def machine() -> dict[str, Any]:
+    """What the code runs on."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda if cuda else None,
+    }
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()

@@ -1,0 +1,111 @@
+"""The parts of a run put together: data, model, objective, optimiser, step, and their common state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from amorlip import models
+from amorlip.config import Recipe, Run
+from amorlip.data.loader import PairLoader
+from amorlip.errors import AmorlipError
+from amorlip.objectives import registry
+from amorlip.objectives.base import Context, Objective
+from amorlip.training import checkpoint, rng
+from amorlip.training.distributed import World
+from amorlip.training.optim import Optimizer
+from amorlip.training.step import TrainStep
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one rank trains with."""
+
+    run: Run
+    world: World
+    loader: PairLoader
+    model: nn.Module
+    objective: Objective
+    optimizer: Optimizer
+    train_step: TrainStep
+
+    @property
+    def recipe(self) -> Recipe:
+        """The run's recipe."""
+        return self.run.recipe
+
+    @property
+    def steps(self) -> int:
+        """Updates of the whole run."""
+        return self.recipe.epochs * self.loader.steps_per_epoch
+
+    def state_dict(self, step: int) -> dict[str, Any]:
+        """All that decides the steps after `step`. Raises AmorlipError when it is no longer made of numbers."""
+        model, objective = self.model.state_dict(), self.objective.state_dict()
+        checkpoint.require_finite(model, "model", step)
+        checkpoint.require_finite(objective, "objective", step)
+        return {
+            "model": model,
+            "objective": objective,
+            "optimizer": self.optimizer.state_dict(),
+            "rng": self.world.gather(rng.capture()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to `state_dict()`."""
+        self.model.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        rng.restore(state["rng"][self.world.rank])
+
+
+def build(run: Run, shards: Path, world: World) -> Session:
+    """A session at its start. Raises AmorlipError where settings, corpus and processes don't fit together."""
+    recipe = run.recipe
+    model = _model(run)
+    loader = PairLoader(
+        shards,
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        seed=run.seed,
+        transform=models.train_transform(model, recipe.augmentation),
+        tokenizer=models.tokenizer(recipe.model),
+        rank=world.rank,
+        world_size=world.size,
+        workers=recipe.loader.workers,
+        shuffle_window=recipe.loader.shuffle_window,
+    )
+    rng.seed(run.seed + world.rank)
+    model.to(world.device)
+    objective = registry.create(run.objective, run.settings, _context(run, loader, world))
+    optimizer = Optimizer(model, recipe, steps=recipe.epochs * loader.steps_per_epoch, world=world)
+    step = TrainStep(model, objective, optimizer, recipe, world)
+    return Session(run, world, loader, model, objective, optimizer, step)
+
+
+def _model(run: Run) -> nn.Module:
+    scale = run.recipe.logit_scale
+    if not 1 <= scale.init <= scale.max:
+        raise AmorlipError(f"logit_scale.init {scale.init} must lie between 1 and logit_scale.max ({scale.max})")
+    model = models.create(
+        run.recipe.model, seed=run.seed, logit_scale_init=scale.init, logit_bias_init=run.recipe.logit_bias_init
+    )
+    model.logit_scale.requires_grad_(scale.learnable)
+    return model
+
+
+def _context(run: Run, loader: PairLoader, world: World) -> Context:
+    return Context(
+        embed_dim=models.embed_dim(run.recipe.model),
+        samples=loader.max_sample_id + 1,
+        batch_size=run.recipe.batch_size,
+        epochs=run.recipe.epochs,
+        steps_per_epoch=loader.steps_per_epoch,
+        seed=run.seed,
+        device=world.device,
+        rank=world.rank,
+        world_size=world.size,
+    )

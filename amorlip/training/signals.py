@@ -1,0 +1,64 @@
+"""Leaving in good order: a scheduler's signals, and the lock that keeps a second process out."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from amorlip.errors import AmorlipError
+
+SIGNALS = (signal.SIGTERM, signal.SIGURG, signal.SIGUSR1)
+EXIT_CODE = 75
+"""EX_TEMPFAIL: the run was interrupted, has saved its state and goes on when started again."""
+
+
+class Interrupted(SystemExit):
+    """The run left after a signal, with a checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__(EXIT_CODE)
+
+
+class StopRequest:
+    """Whether a scheduler has asked this process to leave."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+
+    def _receive(self, number: int, _frame: object) -> None:
+        self.signal = signal.Signals(number).name
+
+
+@contextmanager
+def listening() -> Iterator[StopRequest]:
+    """Within the block SIGTERM, SIGURG and SIGUSR1 only leave a note. Loader processes that are forked in it inherit
+    this, so a signal to the whole job does not take them away from the step that is being finished."""
+    request = StopRequest()
+    before = {number: signal.signal(number, request._receive) for number in SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder`; raises AmorlipError if another process does.
+
+    A POSIX record lock: it ends with its process, however that dies, and is not inherited by the loader's processes,
+    which outlive a killed parent by some seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    with path.open("a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AmorlipError(
+                f"{folder}: another process is training into this folder; wait for it or stop it"
+            ) from error
+        yield
