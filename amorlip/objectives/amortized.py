@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from amorlip.errors import AmorlipError
 from amorlip.objectives import base, collectives
 from amorlip.objectives.amortization import Amortization, Divergence
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.diagnostics import partition_statistics
-from amorlip.objectives.family import contrast, infonce_bound
+from amorlip.objectives.family import Normalisation, contrast, infonce_bound
 from amorlip.objectives.settings import Amorlip
 from amorlip.objectives.similarities import Pairs
 
@@ -69,21 +70,20 @@ class AmortizedObjective(base.Objective):
 
     def _stage_two(self, step: _Step) -> Loss:
         """L(x, y; λ)/sg(τ) + ρ/τ; shown is the bound of InfoNCE that L is."""
-        features, pairs = step.features, step.pairs(self.settings.negatives)
-        log_lambda = step.log_lambda()
-        contrastive = contrast(features, pairs, log_lambda)
+        features, log_lambda = step.features, step.log_lambda()
+        normalisation = Normalisation(log_lambda, positive_weight=self.settings.positive_weight)
+        contrastive = contrast(features, step.pairs(self.settings.negatives), normalisation)
         loss = contrastive / features.logit_scale.detach() + self._rho() / features.logit_scale
         diagnostics = self._diagnostics(step) if features.log else {}
         return Loss(base.with_value(loss, infonce_bound(contrastive, log_lambda)), diagnostics)
 
     def _diagnostics(self, step: _Step) -> dict[str, Tensor]:
-        """With the partition's statistics: how well the target networks know log Z, and how much they change it."""
+        """With the partition's statistics: how well the target networks know log Z, and how much λ leaves it."""
         log_z = step.log_z(self.settings.negatives)
-        combined = step.log_z_combined(self.settings.negatives)
         return {
-            **partition_statistics(step.features, self.context, log_z),
+            **partition_statistics(step.pairs(self.settings.negatives), log_z),
             "log_z_error": (step.network(self.amortization.target) - log_z).square().mean(),
-            "z_ratio": (log_z - combined).exp().mean(),
+            "z_ratio": (log_z - step.log_z_combined(self.settings.negatives)).exp().mean(),
         }
 
     def beta(self) -> float:
@@ -115,52 +115,57 @@ class AmortizedObjective(base.Objective):
 
 
 class _Step:
-    """The quantities of one step, each computed when first asked for. Everything is detached."""
+    """The quantities of one step, each computed when first asked for. Everything is detached.
+
+    "Z" is what the networks estimate: with `amortize: negatives`, the partition function without the pair itself.
+    """
 
     def __init__(self, objective: AmortizedObjective, features: Features) -> None:
         self.features = features
-        self._objective = objective
-        self._known: dict[Any, Any] = {}
         self.stacked = torch.stack([features.image_features.detach(), features.text_features.detach()])
-
-    def _once(self, key: Any, compute: Any) -> Any:
-        if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+        self._objective, self._settings = objective, objective.settings
+        self._pairs: dict[str, Pairs] = {}
 
     def pairs(self, negatives: str) -> Pairs:
-        settings, context = self._objective.settings, self._objective.context
-        if context.world_size == 1:
-            negatives = "global"
-        weight = settings.positive_weight
-        return self._once(
-            ("pairs", negatives), lambda: Pairs(self.features, context, positive_weight=weight, negatives=negatives)
-        )
+        """The pairs with their `global` or `local` negatives."""
+        context = self._objective.context
+        key = negatives if context.world_size > 1 else "global"
+        if key not in self._pairs:
+            self._pairs[key] = Pairs(self.features, context, key)
+        return self._pairs[key]
 
-    def network(self, networks: torch.nn.Module) -> Tensor:
+    def network(self, networks: nn.Module) -> Tensor:
         """(2, b) log λ of `networks`."""
         with torch.no_grad():
             return networks(self.stacked).to(self.stacked.dtype)
 
+    @cached_property
+    def _previous(self) -> Tensor:
+        return self.network(self._objective.amortization.previous)
+
     def log_z(self, negatives: str) -> Tensor:
         """(2, b) log Z of this batch."""
         pairs = self.pairs(negatives)
-        return self._once(("log_z", id(pairs)), pairs.log_partitions)
+        if self._settings.amortize == "negatives":
+            return pairs.log_negatives
+        return pairs.with_positive(pairs.log_negatives, self._settings.positive_weight)
 
     def log_z_combined(self, negatives: str) -> Tensor:
         """(2, b) log Z_comb (Eq. 12)."""
         log_z, beta = self.log_z(negatives), self._objective.beta()
         if beta == 0.0:
             return log_z
-        previous = self._once("previous", lambda: self.network(self._objective.amortization.previous))
-        return torch.logaddexp(previous + math.log(beta), log_z + math.log1p(-beta))
+        return torch.logaddexp(self._previous + math.log(beta), log_z + math.log1p(-beta))
 
     def log_lambda(self) -> Tensor:
         """(2, b) log λ of stage II."""
-        settings = self._objective.settings
-        if settings.normaliser == "combined":
-            return self.log_z_combined(settings.negatives)
-        return self.network(self._objective.amortization.target)
+        if self._settings.normaliser == "combined":
+            estimate = self.log_z_combined(self._settings.negatives)
+        else:
+            estimate = self.network(self._objective.amortization.target)
+        if self._settings.amortize == "all":
+            return estimate
+        return self.pairs(self._settings.negatives).with_positive(estimate, self._settings.positive_weight)
 
 
 def _seed(seed: int, epoch: int) -> int:

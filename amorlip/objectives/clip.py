@@ -5,7 +5,7 @@ from __future__ import annotations
 from amorlip.objectives import base
 from amorlip.objectives.base import Features, Loss
 from amorlip.objectives.diagnostics import partition_statistics
-from amorlip.objectives.family import contrast, infonce_bound
+from amorlip.objectives.family import Normalisation, contrast, infonce_bound
 from amorlip.objectives.similarities import Pairs
 
 
@@ -14,7 +14,7 @@ class Objective(base.Objective):
 
     def compute(self, features: Features) -> Loss:
         pairs = Pairs(features, self.context)
-        log_z = pairs.log_partitions()
-        loss = 0.5 * contrast(features, pairs, log_z)
-        diagnostics = partition_statistics(features, self.context, log_z) if features.log else {}
-        return Loss(base.with_value(loss, infonce_bound(2 * loss, log_z)), diagnostics)
+        log_z = pairs.with_positive(pairs.log_negatives, 1.0)
+        loss = contrast(features, pairs, Normalisation(log_z))
+        diagnostics = partition_statistics(pairs, log_z) if features.log else {}
+        return Loss(base.with_value(0.5 * loss, infonce_bound(loss, log_z)), diagnostics)

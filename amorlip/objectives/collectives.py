@@ -6,7 +6,7 @@ No function here is differentiated through: each rank computes the gradient of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -41,3 +41,18 @@ def average_gradients(parameters: Iterable[Tensor], world_size: int) -> None:
     flat = mean(torch.cat([gradient.flatten() for gradient in gradients]), world_size)
     parts = flat.split([gradient.numel() for gradient in gradients])
     torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
+
+
+def others(tensor: Tensor, rank: int, world_size: int) -> Iterator[Tensor]:
+    """The equally shaped tensors of all other ranks, one after the other, passed along a ring; detached."""
+    tensor = tensor.detach().contiguous()
+    for _ in range(world_size - 1):
+        received = torch.empty_like(tensor)
+        exchange = [
+            dist.P2POp(dist.isend, tensor, (rank + 1) % world_size),
+            dist.P2POp(dist.irecv, received, (rank - 1) % world_size),
+        ]
+        for request in dist.batch_isend_irecv(exchange):
+            request.wait()
+        yield received
+        tensor = received

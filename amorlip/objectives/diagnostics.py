@@ -5,23 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amorlip.objectives.base import Context, Features
-from amorlip.objectives.similarities import Logits, Pairs
+from amorlip.objectives.similarities import Pairs
 
 
-def partition_statistics(features: Features, context: Context, log_z: Tensor) -> dict[str, Tensor]:
-    """Mean and spread of `log_z` (2, b), and the effective number of negatives.
+def partition_statistics(pairs: Pairs, log_z: Tensor) -> dict[str, Tensor]:
+    """Mean and spread of `log_z` (2, b), and the effective number of negatives, of this rank.
 
     The latter is (Σ_j p_j)² / Σ_j p_j² with p_j ∝ exp(τ s_ij), j ≠ i: B - 1 if all negatives count alike, 1 if one
-    of them makes up the whole sum. Mean over this rank's images, within its own part of the batch.
+    of them makes up the whole sum; mean over the images.
     """
-    within = Pairs(features, context, positive_weight=0.0, negatives="local").strips[0]
     return {
         "log_z_mean": log_z.mean(),
         "log_z_std": log_z.std(dim=1).mean(),
-        "effective_negatives": _effective_number(within).mean(),
+        "effective_negatives": _effective_negatives(pairs).mean(),
     }
 
 
-def _effective_number(logits: Logits) -> Tensor:
-    return torch.cat([(2 * block.logsumexp(1) - (2 * block).logsumexp(1)).exp() for _, block in logits.blocks()])
+def _effective_negatives(pairs: Pairs) -> Tensor:
+    blocks = pairs.strips[0].blocks()
+    return torch.cat([(2 * block.logsumexp(1) - (2 * block).logsumexp(1)).exp() for _, block in blocks])

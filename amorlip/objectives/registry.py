@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 OBJECTIVES: dict[str, tuple[type[Section], str]] = {
     "clip": (settings.Clip, "amorlip.objectives.clip"),
+    "siglip": (settings.SigLip, "amorlip.objectives.siglip"),
+    "sogclr": (settings.SogClr, "amorlip.objectives.sogclr"),
+    "fastclip": (settings.FastClip, "amorlip.objectives.fastclip"),
+    "neuclip": (settings.NeuClip, "amorlip.objectives.neuclip"),
     "amorlip_l2log": (settings.AmorlipL2Log, "amorlip.objectives.amorlip_l2log"),
+    "amorlip_fdiv": (settings.AmorlipFDiv, "amorlip.objectives.amorlip_fdiv"),
 }
 """Name → (keys of the method, module whose class `Objective` computes it)."""
 

@@ -69,3 +69,59 @@ class Amorlip(Section):
 
 class AmorlipL2Log(Amorlip):
     """AmorLIP with the l2-log objective (Eq. 10)."""
+
+
+class AmorlipFDiv(Amorlip):
+    """AmorLIP with an f-divergence (Eq. 9), regularised by l2-log."""
+
+    divergence: Literal["kl", "js"] = "kl"
+    """f(t): `kl` is t log t - t + 1, `js` is ½(t log t - (t+1) log((t+1)/2)), t = Z_comb/λ."""
+    l2_weight: NonNegative = 0.1
+    """Weight of the l2-log term that is added (appendix C)."""
+    fdiv_reduction: Literal["mean", "release"] = "mean"
+    """`mean` over the pairs; `release`: 1/B of it, as the released code averages over B² elements."""
+
+
+class SigLip(Section):
+    """Pairwise sigmoid loss; it has no keys. The recipe gives the logit bias its start."""
+
+
+class SogClr(Section):
+    """Global contrastive loss; the recipe keeps the logit scale constant."""
+
+    gamma: Annotated[Fraction, Field(gt=0)] = 0.8
+    """γ: share of the new value in a sample's moving average."""
+    eps: Positive = 1e-14
+    """ε: added to the moving average where it divides."""
+
+
+class FastClip(SogClr):
+    """FastCLIP: γ falls from 1, and v3 learns the temperature through the robust global contrastive loss."""
+
+    version: Literal["v0", "v1", "v3"] = "v3"
+    """v0: the temperature is learned through the ratio alone; v1: for a constant one; v3: with ρ and log u."""
+    gamma: Annotated[Fraction, Field(gt=0)] = 0.2
+    """γ at and after the horizon."""
+    gamma_horizon_epochs: Count | None = None
+    """Epoch at which γ arrives; null: half of the epochs."""
+    rho: Float = 8.5
+    """ρ of the term ρ/τ (v3)."""
+    tau_gradient: Literal["code", "formula"] = "code"
+    """The ratio's gradient in τ: `code` counts it twice, as the authors' code does."""
+
+
+class NeuClip(Section):
+    """NeuCLIP: prototypes learned with AdaGrad between the encoders' steps."""
+
+    prototypes: Count = 4096
+    """m: prototypes per modality."""
+    t_u: Count = 10
+    """T_u: AdaGrad steps per batch."""
+    reseed_steps: Count = 500
+    """T_r: steps from one renewal of the prototypes by features of the batch to the next."""
+    lr: Positive = 1e-2
+    """AdaGrad's learning rate."""
+    rho: Float = 8.5
+    """ρ of the term ρ/τ."""
+    eps: Positive = 1e-14
+    """ε: added to the mean exponentials."""

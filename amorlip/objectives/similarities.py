@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,13 +20,12 @@ BLOCK_ELEMENTS = 2**22
 
 
 class Logits:
-    """A_ij = τ<q_i, k_j> + log(w_ij / w), i < b, j < B, where w is the weight of j ≠ i; detached."""
+    """A_ij = τ<q_i, k_j>, i < b, j < B, and -∞ where k_j is q_i's own pair, i.e. j = offset + i; detached."""
 
-    def __init__(self, queries: Tensor, keys: Tensor, logit_scale: Tensor, offset: int, log_diagonal: float) -> None:
-        """`queries` (b, d), `keys` (B, d); query i's own key is row offset + i, and its entry gets `log_diagonal`."""
-        self.queries, self.keys, self.offset = queries, keys, offset
-        self._scaled = queries * logit_scale
-        self._log_diagonal = log_diagonal
+    def __init__(self, queries: Tensor, keys: Tensor, logit_scale: Tensor, offset: int) -> None:
+        """`queries` (b, d), `keys` (B, d)."""
+        self.queries, self.keys = queries, keys
+        self._scaled, self._offset = queries * logit_scale, offset
         self._rows = max(1, min(len(queries), BLOCK_ELEMENTS // len(keys)))
         self._whole: Tensor | None = None
 
@@ -42,62 +42,55 @@ class Logits:
 
     def _block(self, rows: slice) -> Tensor:
         logits = self._scaled[rows] @ self.keys.T
-        if self._log_diagonal != 0.0:
-            diagonal(logits, self.offset + rows.start).add_(self._log_diagonal)
+        logits.diagonal(self._offset + rows.start)[: len(logits)].fill_(-math.inf)
         return logits
 
 
-def diagonal(block: Tensor, offset: int) -> Tensor:
-    """View of a block's entries whose column is the row's own pair."""
-    return block.diagonal(offset)[: len(block)]
-
-
 class Pairs:
-    """The pairs of this rank and the batch they are contrasted with.
+    """The pairs of this rank and the batch they are contrasted with; detached.
 
-    Z^I_i = Σ_j w_ij exp(τ s_ij) and Z^T_j = Σ_i w_ij exp(τ s_ij), with w_ii = `positive_weight`. With negatives
-    `global` the sums are over the batch of all ranks, whose features are exchanged once. With `local` they are over
-    this rank's part, w_ij = (B-1)/(b-1) for j ≠ i so that the expectation is that of the global sum, and nothing is
-    exchanged.
+    With negatives `global` that is the batch of all ranks, whose features are exchanged once. With `local` it is this
+    rank's part: nothing is exchanged, and sums over its b - 1 negatives are scaled by (B-1)/(b-1), so that their
+    expectation is that of the global sums.
     """
 
-    def __init__(
-        self, features: Features, context: Context, *, positive_weight: float = 1.0, negatives: str = "global"
-    ) -> None:
+    def __init__(self, features: Features, context: Context, negatives: str = "global") -> None:
         self.image = features.image_features.detach()
         self.text = features.text_features.detach()
         self.logit_scale = features.logit_scale.detach()
         self.world_size = context.world_size if negatives == "global" else 1
-        others = len(self.image) * self.world_size - 1
-        self.log_weight = math.log((len(self.image) * context.world_size - 1) / others)
-        diagonal_weight = math.log(positive_weight) - self.log_weight if positive_weight > 0 else -math.inf
-        self.strips = self._strips(context.rank if negatives == "global" else 0, diagonal_weight)
+        self.others = len(self.image) * context.world_size - 1
+        self.log_weight = math.log(self.others / (len(self.image) * self.world_size - 1))
+        self.strips = self._strips(context.rank)
 
-    def _strips(self, rank: int, log_diagonal: float) -> list[Logits]:
+    def _strips(self, rank: int) -> list[Logits]:
         """One matrix on one rank; otherwise this rank's images with all texts, and its texts with all images."""
         if self.world_size == 1:
-            return [Logits(self.image, self.text, self.logit_scale, 0, log_diagonal)]
-        images, texts = gather(self.stacked, self.world_size, dim=1)
+            return [Logits(self.image, self.text, self.logit_scale, 0)]
+        images, texts = gather(torch.stack([self.image, self.text]), self.world_size, dim=1)
         offset = rank * len(self.image)
         return [
-            Logits(self.image, texts, self.logit_scale, offset, log_diagonal),
-            Logits(self.text, images, self.logit_scale, offset, log_diagonal),
+            Logits(self.image, texts, self.logit_scale, offset),
+            Logits(self.text, images, self.logit_scale, offset),
         ]
 
-    @property
-    def stacked(self) -> Tensor:
-        """(2, b, d): images, texts."""
-        return torch.stack([self.image, self.text])
-
+    @cached_property
     def positive_logits(self) -> Tensor:
         """(b,) τ s_ii."""
         return self.logit_scale * (self.image * self.text).sum(-1)
 
-    def log_partitions(self) -> Tensor:
-        """(2, b) log Z^I_i and log Z^T_i of this rank's pairs."""
+    @cached_property
+    def log_negatives(self) -> Tensor:
+        """(2, b) log Σ_{j≠i} exp(τ s_ij) over the texts for this rank's images, over the images for its texts."""
         if len(self.strips) == 2:
-            return torch.stack([_log_sum_rows(logits) for logits in self.strips]) + self.log_weight
+            return torch.stack([_log_sum_rows(logits) for logits in self.strips])
         return torch.stack(_log_sums(self.strips[0])) + self.log_weight
+
+    def with_positive(self, log_negatives: Tensor, positive_weight: float) -> Tensor:
+        """log(e^log_negatives + positive_weight·exp(τ s_ii)), for (2, b) log-sums over negatives."""
+        if positive_weight == 0.0:
+            return log_negatives
+        return torch.logaddexp(log_negatives, self.positive_logits + math.log(positive_weight))
 
 
 def _log_sum_rows(logits: Logits) -> Tensor:

@@ -39,7 +39,7 @@ def leaves(features: Features) -> list[torch.Tensor]:
 
 def gradients(loss: torch.Tensor, features: Features) -> list[torch.Tensor]:
     """Gradients in the features, the logit scale and, where there is one, the bias."""
-    found = torch.autograd.grad(loss, leaves(features), allow_unused=True)
+    found = torch.autograd.grad(loss, leaves(features), allow_unused=True, retain_graph=True)
     return [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves(features), strict=True)]
 
 

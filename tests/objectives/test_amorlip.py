@@ -84,6 +84,22 @@ def test_target_normaliser_is_the_target_networks_output():
     assert float(loss.diagnostics["log_z_error"]) == pytest.approx(float(error.detach()), rel=1e-9)
 
 
+@pytest.mark.parametrize("normaliser", ["combined", "target"])
+def test_networks_may_estimate_the_negatives_only(normaliser):
+    objective = create(amortize="negatives", normaliser=normaliser, positive_weight=0.3, beta_horizon_epochs=2)
+    run(objective, 5)
+    frozen = copy.deepcopy(objective.amortization.target)
+    features, loss = run(objective, 1, start=5)
+    negatives = reference.log_partitions(features, 0.0).exp()
+    if normaliser == "combined":
+        estimate = 0.4 * networks_output(frozen, features).exp() + 0.6 * negatives
+    else:
+        estimate = networks_output(objective.amortization.target, features).exp()
+    log_lambda = (estimate + 0.3 * reference.logits(features).diagonal().exp()).log()
+    expected = expected_loss(objective, features, log_lambda, positive_weight=0.3)
+    assert reference.error(reference.gradients(loss.loss, features), reference.gradients(expected, features)) < 1e-9
+
+
 def test_target_needs_no_partition_function_between_fits(monkeypatch):
     objective = create(normaliser="target", t_online=5)
     run(objective, 1)
@@ -91,7 +107,7 @@ def test_target_needs_no_partition_function_between_fits(monkeypatch):
     def refuse(self):
         raise AssertionError("log Z was computed")
 
-    monkeypatch.setattr("amorlip.objectives.similarities.Pairs.log_partitions", refuse)
+    monkeypatch.setattr("amorlip.objectives.similarities.Pairs.log_negatives", property(refuse))
     features = reference.make_features()
     features.step = 1
     objective(features)

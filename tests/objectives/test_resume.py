@@ -10,13 +10,24 @@ import torch
 
 from amorlip.objectives import registry
 
-CASES = [("clip", {}), ("amorlip_l2log", {}), ("amorlip_l2log", {"normaliser": "target", "t_online": 3})]
+CASES = [
+    ("clip", {}),
+    ("siglip", {}),
+    ("sogclr", {}),
+    ("fastclip", {"gamma_horizon_epochs": 2}),
+    ("neuclip", {"prototypes": 30, "reseed_steps": 4}),
+    ("amorlip_l2log", {}),
+    ("amorlip_l2log", {"normaliser": "target", "t_online": 3}),
+    ("amorlip_l2log", {"reinitialise": False, "amortize": "negatives"}),
+    ("amorlip_fdiv", {"divergence": "js"}),
+]
 
 
 def step(objective, number):
     if number % 5 == 0:
         objective.start_epoch(number // 5)
-    features = reference.make_features(seed=number, dtype=torch.float32)
+    features = reference.make_features(seed=number, dtype=torch.float32, bias=-10.0)
+    features.sample_ids = (torch.arange(24) + 24 * number) % 100
     features.step, features.epoch = number, number // 5
     return reference.gradients(objective(features).loss, features)
 

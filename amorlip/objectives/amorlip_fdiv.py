@@ -1,0 +1,20 @@
+"""AmorLIP with an f-divergence as amortization objective (Eq. 9), regularised by l2-log (appendix C)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from amorlip.objectives import divergences
+from amorlip.objectives.amortized import AmortizedObjective
+from amorlip.objectives.settings import AmorlipFDiv
+
+
+class Objective(AmortizedObjective):
+    """Networks minimise mean f(Z_comb/λ) + l2_weight · mean (log λ - log Z_comb)²."""
+
+    settings: AmorlipFDiv
+
+    def divergence(self, log_lambda: Tensor, log_z: Tensor) -> Tensor:
+        share = 1.0 if self.settings.fdiv_reduction == "mean" else 1.0 / self.context.batch_size
+        f_divergence = getattr(divergences, self.settings.divergence)(log_lambda, log_z)
+        return share * f_divergence + self.settings.l2_weight * divergences.l2_log(log_lambda, log_z)

@@ -1,0 +1,49 @@
+"""FastCLIP (arXiv 2407.01445): the global contrastive loss with a cosine schedule of γ.
+
+v3 learns one temperature T = 1/τ through the robust global loss; v0 learns it through the ratio itself; v1 keeps it
+constant (the recipe sets `logit_scale.learnable: false`). v2, a temperature for every sample, is not here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from amorlip.objectives import base
+from amorlip.objectives.base import Context, Features, Loss
+from amorlip.objectives.global_contrastive import (
+    RunningAverages,
+    cosine_gamma,
+    log_mean_negatives,
+    ratio_term,
+)
+from amorlip.objectives.settings import FastClip
+from amorlip.objectives.similarities import Pairs
+
+
+class Objective(base.Objective):
+    """v3: T·½ mean(g^I/u^I + g^T/u^T) + ρT + ½ mean(log u^I + log u^T)·T, the first T and u constant."""
+
+    settings: FastClip
+
+    def __init__(self, settings: FastClip, context: Context) -> None:
+        super().__init__(settings, context)
+        self.averages = RunningAverages(context.samples, context.world_size)
+
+    def compute(self, features: Features) -> Loss:
+        settings, pairs = self.settings, Pairs(features, self.context)
+        gamma = cosine_gamma(settings.gamma, settings.gamma_horizon_epochs, self.context, features.epoch)
+        log_g = log_mean_negatives(pairs)
+        log_u = self.averages.update(features.sample_ids, log_g, gamma)
+        doubled = features
+        if settings.tau_gradient == "code":
+            doubled = replace(features, logit_scale=2.0 * features.logit_scale - features.logit_scale.detach())
+        term = ratio_term(doubled, pairs, log_g, log_u, settings.eps)
+        loss = term.loss if settings.version != "v3" else self._robust(term.loss, log_u, features.logit_scale)
+        return Loss(base.with_value(loss, term.infonce_bound), term.diagnostics)
+
+    def _robust(self, ratio: Tensor, log_u: Tensor, logit_scale: Tensor) -> Tensor:
+        """The ratio's gradient in τ is taken as it is; ρ and log u act on the temperature."""
+        temperature = 1.0 / logit_scale
+        return ratio * temperature.detach() + temperature * (self.settings.rho + 0.5 * log_u.mean(1).sum())

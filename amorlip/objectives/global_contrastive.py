@@ -1,0 +1,89 @@
+"""The global contrastive loss of SogCLR and FastCLIP: a moving average of Z for every training sample."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from amorlip.objectives.base import Context, Features
+from amorlip.objectives.collectives import gather
+from amorlip.objectives.diagnostics import partition_statistics
+from amorlip.objectives.family import Normalisation, contrast
+from amorlip.objectives.similarities import Pairs
+
+
+class RunningAverages(nn.Module):
+    """log u per sample and modality: u ← (1-γ)u + γg, and u = g for a sample never seen.
+
+    Kept in log space, where exp(τ(s_ij - s_ii)) cannot overflow. Every rank holds the averages of all samples and
+    applies the updates of all ranks, so that samples may move between ranks and rank 0's checkpoint is complete.
+    """
+
+    def __init__(self, samples: int, world_size: int) -> None:
+        super().__init__()
+        self.register_buffer("log_u", torch.full((2, samples), -math.inf))
+        self.world_size = world_size
+
+    @torch.no_grad()
+    def update(self, sample_ids: Tensor, log_g: Tensor, gamma: float) -> Tensor:
+        """Take in this rank's `log_g` (2, b) of `sample_ids` (b,); returns their new log u (2, b)."""
+        old = self.log_u[:, sample_ids].to(log_g.dtype)
+        fresh = log_g
+        if gamma < 1.0:
+            mixed = torch.logaddexp(old + math.log1p(-gamma), log_g + math.log(gamma))
+            fresh = torch.where(old.isneginf(), log_g, mixed)
+        everyone = gather(sample_ids, self.world_size)
+        self.log_u[:, everyone] = gather(fresh, self.world_size, dim=1).to(self.log_u.dtype)
+        return fresh
+
+
+@dataclass
+class RatioTerm:
+    """½ mean_i (g^I_i/u^I_i + g^T_i/u^T_i) with u constant."""
+
+    loss: Tensor
+    """() the term; its gradient reaches the features and τ."""
+    log_u: Tensor
+    """(2, b)."""
+    infonce_bound: Tensor
+    """() upper bound of the symmetric InfoNCE without the pair itself among the negatives, exact where u = g."""
+    diagnostics: dict[str, Tensor]
+
+
+def log_mean_negatives(pairs: Pairs) -> Tensor:
+    """(2, b) log g_i, g_i = mean_{j≠i} exp(τ(s_ij - s_ii))."""
+    return pairs.log_negatives - pairs.positive_logits - math.log(pairs.others)
+
+
+def add_constant(log_values: Tensor, constant: float) -> Tensor:
+    """log(e^log_values + constant)."""
+    if constant == 0.0:
+        return log_values
+    return torch.logaddexp(log_values, log_values.new_full((), math.log(constant)))
+
+
+def ratio_term(features: Features, pairs: Pairs, log_g: Tensor, log_u: Tensor, eps: float) -> RatioTerm:
+    """The loss g/(u + eps) of both modalities, given log g and log u (2, b)."""
+    log_denominator = add_constant(log_u, eps)
+    log_lambda = log_denominator + math.log(pairs.others) + pairs.positive_logits
+    ratios = (log_g - log_denominator).exp()
+    normalisation = Normalisation(log_lambda, positive_weight=0.0, coefficients=ratios.sum(0))
+    loss = 0.5 * contrast(features, pairs, normalisation)
+    value = 0.5 * ratios.sum(0).mean()
+    diagnostics = {}
+    if features.log:
+        diagnostics = partition_statistics(pairs, pairs.log_negatives)
+        diagnostics["log_z_error"] = (log_denominator - log_g).square().mean()
+    bound = value - 1.0 + 0.5 * log_denominator.mean(1).sum() + math.log(pairs.others)
+    return RatioTerm(value + (loss - loss.detach()), log_u, bound, diagnostics)
+
+
+def cosine_gamma(gamma: float, horizon: int | None, context: Context, epoch: int) -> float:
+    """FastCLIP's γ: 1 in epoch 0, down to `gamma` at `horizon` (null: half of the epochs) on half a cosine."""
+    last = horizon if horizon is not None else max(1, context.epochs // 2)
+    if epoch >= last:
+        return gamma if epoch > 0 else 1.0
+    return gamma + 0.5 * (1.0 - gamma) * (1.0 + math.cos(math.pi * epoch / last))

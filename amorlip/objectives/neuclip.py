@@ -1,0 +1,90 @@
+"""NeuCLIP (arXiv 2511.08417): log u_i is the log-mean-exp over learned prototypes of the other modality."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from amorlip.objectives import base
+from amorlip.objectives.base import Context, Features, Loss
+from amorlip.objectives.collectives import average_gradients, gather
+from amorlip.objectives.global_contrastive import add_constant, log_mean_negatives, ratio_term
+from amorlip.objectives.settings import NeuClip
+from amorlip.objectives.similarities import Pairs
+
+
+class Objective(base.Objective):
+    """½T Σ_l mean_i [e^{-α_i}(ε + g_i) + α_i - 1] + ρT, half of the paper's, so that ρ compares with FastCLIP's.
+
+    α_i = log(ε + mean_m exp(τ(cos(u_i, W_m) - s_ii))). In turn: some AdaGrad steps on the prototypes W with the
+    features fixed, then the encoders' step with α fixed.
+    """
+
+    settings: NeuClip
+
+    def __init__(self, settings: NeuClip, context: Context) -> None:
+        super().__init__(settings, context)
+        self.prototypes = nn.Parameter(torch.zeros(2, settings.prototypes, context.embed_dim))
+        self.reseeds = 0
+        self.optimizer = self._fresh_optimizer()
+
+    def _fresh_optimizer(self) -> torch.optim.Adagrad:
+        return torch.optim.Adagrad([self.prototypes], lr=self.settings.lr, foreach=True)
+
+    def compute(self, features: Features) -> Loss:
+        pairs = Pairs(features, self.context)
+        if features.step % self.settings.reseed_steps == 0:
+            self._reseed(pairs)
+        log_g = log_mean_negatives(pairs)
+        self._fit(pairs, log_g)
+        with torch.no_grad():
+            alpha = self._alpha(pairs)
+        term = ratio_term(features, pairs, log_g, alpha, eps=0.0)
+        rest = 0.5 * (self.settings.eps * (-alpha).exp() + alpha - 1.0).mean(1).sum()
+        loss = (term.loss + rest + self.settings.rho) / features.logit_scale
+        return Loss(base.with_value(loss, term.infonce_bound), term.diagnostics)
+
+    def _alpha(self, pairs: Pairs) -> Tensor:
+        """(2, b) α of this rank's images and texts; differentiable in the prototypes."""
+        units = normalize(self.prototypes.to(pairs.image.dtype), dim=-1)
+        queries = pairs.logit_scale * torch.stack([pairs.image, pairs.text])
+        log_mean = torch.bmm(queries, units.mT).logsumexp(-1) - math.log(units.shape[1])
+        return add_constant(log_mean - pairs.positive_logits, self.settings.eps)
+
+    def _fit(self, pairs: Pairs, log_g: Tensor) -> None:
+        """AdaGrad on mean_i [e^{-α_i}(ε + g_i) + α_i - 1] of both modalities and all ranks."""
+        log_top = add_constant(log_g, self.settings.eps)
+        for _ in range(self.settings.t_u):
+            self.optimizer.zero_grad()
+            with torch.enable_grad():
+                alpha = self._alpha(pairs)
+                ((log_top - alpha).exp() + alpha - 1.0).mean(1).sum().backward()
+            average_gradients([self.prototypes], self.context.world_size)
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def _reseed(self, pairs: Pairs) -> None:
+        """Replace prototypes by features of the other modality, as many as the global batch has.
+
+        The first batch fills all rows, over and over; later ones go on where the last one stopped. AdaGrad restarts.
+        """
+        features = gather(torch.stack([pairs.text, pairs.image]), self.context.world_size, dim=1)
+        count, batch = self.prototypes.shape[1], features.shape[1]
+        first_row = self.reseeds * batch
+        rows = torch.arange(count if self.reseeds == 0 else min(count, batch), device=features.device)
+        self.prototypes[:, (first_row + rows) % count] = features[:, rows % batch].to(self.prototypes.dtype)
+        self.reseeds += 1
+        self.optimizer = self._fresh_optimizer()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"reseeds": self.reseeds, "optimizer": self.optimizer.state_dict()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.reseeds = state["reseeds"]
+        self.optimizer = self._fresh_optimizer()
+        self.optimizer.load_state_dict(state["optimizer"])

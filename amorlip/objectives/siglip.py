@@ -1,0 +1,84 @@
+"""SigLIP (arXiv 2303.15343): an independent sigmoid for every pair, with a learned logit scale and bias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from amorlip.errors import AmorlipError
+from amorlip.objectives import base
+from amorlip.objectives.base import Context, Features, Loss
+from amorlip.objectives.collectives import others
+from amorlip.objectives.diagnostics import partition_statistics
+from amorlip.objectives.similarities import BLOCK_ELEMENTS, Pairs
+
+
+class Objective(base.Objective):
+    """-1/B Σ_ij log sigmoid(z_ij (τ s_ij + bias)), z_ij = 1 for i = j and -1 otherwise."""
+
+    def compute(self, features: Features) -> Loss:
+        if features.logit_bias is None:
+            raise AmorlipError("siglip: the model has no logit bias; set recipe.logit_bias_init (the paper: -10)")
+        learned = features.image_features, features.text_features, features.logit_scale, features.logit_bias
+        loss = _Sigmoids.apply(*learned, self.context)
+        diagnostics = {}
+        if features.log:
+            pairs = Pairs(features, self.context, "local")
+            diagnostics = partition_statistics(pairs, pairs.with_positive(pairs.log_negatives, 1.0))
+        return Loss(loss, diagnostics)
+
+
+class _Sigmoids(torch.autograd.Function):
+    """Other ranks' features pass by in a ring; each rank takes its images' terms and the gradients of its own."""
+
+    @staticmethod
+    def forward(ctx, image, text, logit_scale, logit_bias, context: Context) -> Tensor:
+        image, text = image.detach(), text.detach()
+        total, to_image, to_text, to_bias = _own_terms(image, text, logit_scale, logit_bias)
+        for images, texts in others(torch.stack([image, text]), context.rank, context.world_size):
+            part = _negative_terms(image, texts, logit_scale, logit_bias)
+            total, to_image, to_bias = total + part[0], to_image + part[1], to_bias + part[2]
+            to_text = to_text + _negative_terms(text, images, logit_scale, logit_bias)[1]
+        to_scale = (to_image * image).sum()
+        ctx.save_for_backward(to_image * logit_scale, to_text * logit_scale, to_scale, to_bias)
+        ctx.count = len(image)
+        return total / len(image)
+
+    @staticmethod
+    def backward(ctx, grad_output: Tensor):
+        return *(grad_output / ctx.count * gradient for gradient in ctx.saved_tensors), None
+
+
+def _own_terms(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+    """Sum over this rank's b² pairs and its derivatives: in τ·images times texts (b, d), in τ·texts, in the bias."""
+    total, to_image, to_bias = image.new_zeros(()), torch.empty_like(image), image.new_zeros(())
+    to_text = torch.zeros_like(text)
+    for rows, logits in _blocks(image, text, scale, bias):
+        total -= logsigmoid(-logits).sum() + logits.diagonal(rows.start)[: len(logits)].sum()
+        weights = logits.sigmoid_()
+        weights.diagonal(rows.start)[: len(weights)].sub_(1.0)
+        to_bias += weights.sum()
+        torch.mm(weights, text, out=to_image[rows])
+        to_text.addmm_(weights.T, image[rows])
+    return total, to_image, to_text, to_bias
+
+
+def _negative_terms(queries: Tensor, keys: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum over pairs that do not belong together, its derivative in τ·queries (b, d) and in the bias."""
+    total, to_queries, to_bias = queries.new_zeros(()), torch.empty_like(queries), queries.new_zeros(())
+    for rows, logits in _blocks(queries, keys, scale, bias):
+        total -= logsigmoid(-logits).sum()
+        weights = logits.sigmoid_()
+        to_bias += weights.sum()
+        torch.mm(weights, keys, out=to_queries[rows])
+    return total, to_queries, to_bias
+
+
+def _blocks(queries: Tensor, keys: Tensor, scale: Tensor, bias: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    size = max(1, BLOCK_ELEMENTS // len(keys))
+    for start in range(0, len(queries), size):
+        rows = slice(start, min(start + size, len(queries)))
+        yield rows, ((queries[rows] * scale) @ keys.T).add_(bias)
