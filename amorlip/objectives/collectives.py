@@ -18,9 +18,9 @@ def gather(tensor: Tensor, world_size: int, dim: int = 0) -> Tensor:
     tensor = tensor.detach()
     if world_size == 1:
         return tensor
-    stacked = tensor.new_empty((world_size, *tensor.shape))
-    dist.all_gather_into_tensor(stacked, tensor.contiguous())
-    return torch.cat(stacked.unbind(0), dim=dim)
+    joined = tensor.new_empty((world_size * tensor.shape[0], *tensor.shape[1:]))
+    dist.all_gather_single(joined, tensor.contiguous())
+    return joined if dim == 0 else torch.cat(joined.chunk(world_size), dim=dim)
 
 
 def mean(tensor: Tensor, world_size: int) -> Tensor:
