@@ -19,7 +19,11 @@ from amorlip.errors import AmorlipError
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 KNOWN = {*IMAGES, "txt", "json"}
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+"""End marks; a WebP file that is cut short does not even open."""
 NO_ID = -1
+BLOCK = 512
+"""Bytes; a tar file is made of such blocks and ends with empty ones."""
 ROW = np.dtype(
     [
         ("sample_id", np.int64),
@@ -67,12 +71,13 @@ class _HashedFile:
     """A file that is digested as it is read."""
 
     def __init__(self, file: io.BufferedIOBase) -> None:
-        self.file, self.digest, self.bytes = file, hashlib.sha256(), 0
+        self.file, self.digest, self.bytes, self.tail = file, hashlib.sha256(), 0, b""
 
     def read(self, size: int = -1) -> bytes:
         data = self.file.read(size)
         self.digest.update(data)
         self.bytes += len(data)
+        self.tail = data[-BLOCK:] if len(data) >= BLOCK else (self.tail + data)[-BLOCK:]
         return data
 
 
@@ -94,6 +99,9 @@ def read_shard(path: Path) -> Shard:
                         refused[str(reason)] += 1
             while file.read(1 << 20):
                 pass
+            # tarfile takes a file that ends inside a header for a whole one.
+            if file.bytes % BLOCK or any(file.tail):
+                raise tarfile.ReadError("it has no end mark")
     except (OSError, tarfile.TarError) as error:
         raise AmorlipError(
             f"shard {path} cannot be read: {error}; delete it and {path.parent / 'download.json'}, and run again"
@@ -167,16 +175,5 @@ def _check_image(data: bytes) -> None:
         raise _Refused("image has too many pixels") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise _Refused("not an image") from error
-    if _cut_short(data, kind):
+    if ENDS.get(kind, b"") not in data[-1024:]:
         raise _Refused("image is cut short")
-
-
-def _cut_short(data: bytes, kind: str | None) -> bool:
-    tail = data[-1024:]
-    if kind == "JPEG":
-        return b"\xff\xd9" not in tail
-    if kind == "PNG":
-        return b"IEND" not in tail
-    if kind == "WEBP":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return False

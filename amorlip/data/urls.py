@@ -115,4 +115,4 @@ def _usable(source: UrlList, rows: pa.Table) -> pa.Table:
         )
     if len(good) < len(rows):
         print(f"{source.url}: {len(rows) - len(good)} lines without address or caption left out")
-    return good
+    return good.select(["url", "caption"])

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from amorlip.data.emoji_names import Drawing
+from amorlip.data.render import render, render_all
+
+HALF = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path fill="#f00" d="M0 0h4v8h-4z"/></svg>'
+WIDE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 4"><path fill="#00f" d="M0 0h8v4h-8z"/></svg>'
+EMPTY = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"></svg>'
+RED, WHITE, BLUE = [255, 0, 0], [255, 255, 255], [0, 0, 255]
+
+
+def pixels(**drawing) -> np.ndarray:
+    return np.asarray(render(Drawing("style", "1F600", **drawing), 16))
+
+
+def test_a_drawing_fills_its_frame_on_white():
+    picture = pixels(svg=HALF)
+    assert picture.shape == (16, 16, 3)
+    assert (picture[:, :8] == RED).all() and (picture[:, 8:] == WHITE).all()
+
+
+def test_mirrored():
+    assert (pixels(svg=HALF, mirrored=True) == pixels(svg=HALF)[:, ::-1]).all()
+
+
+def test_a_wide_drawing_is_centred_whole():
+    picture = pixels(svg=WIDE)
+    assert (picture[4:12] == BLUE).all() and (picture[:4] == WHITE).all() and (picture[12:] == WHITE).all()
+
+
+def test_image_files_are_resized_and_laid_on_white(tmp_path):
+    image = Image.new("RGBA", (64, 64), (0, 0, 255, 0))
+    image.paste((0, 0, 255, 255), (0, 0, 64, 32))
+    file = io.BytesIO()
+    image.save(file, "WEBP", lossless=True)
+    path = tmp_path / "a.webp"
+    path.write_bytes(file.getvalue())
+    picture = pixels(file=path)
+    assert (picture[:4] == BLUE).all() and (picture[-4:] == WHITE).all()
+
+
+def test_what_cannot_be_drawn_is_counted_and_leaves_no_file(tmp_path):
+    cut = tmp_path / "cut.webp"
+    cut.write_bytes(b"RIFF")
+    drawings = [
+        Drawing("a", "1", svg=HALF), Drawing("a", "2", svg="<svg"), Drawing("b", "3", svg=EMPTY),
+        Drawing("b", "4", file=cut),
+    ]  # fmt: skip
+    assert render_all(drawings, tmp_path / "out", 8) == [None, "cannot be rendered", "blank", "cannot be rendered"]
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["1.png"]
+
+
+@pytest.mark.parametrize("size", [8, 33])
+def test_size(size):
+    assert render(Drawing("a", "1", svg=WIDE), size).size == (size, size)
