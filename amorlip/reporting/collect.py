@@ -202,7 +202,7 @@ class Metrics:
     steps: pd.DataFrame
     """One row a logging window: `KEYS`, `step`, `loss`, `logit_scale` and whatever else the method logged."""
     epochs: pd.DataFrame
-    """One row an epoch, task and metric: `KEYS`, `epoch` (completed epochs), `task`, `metric`, `value`."""
+    """One row an epoch, task and metric: `KEYS`, `epoch` (counted from 1), `task`, `metric`, `value`."""
 
 
 def metrics(paths: Iterable[Path], runs: Sequence[RunLabel]) -> Metrics:
@@ -237,8 +237,7 @@ def metrics(paths: Iterable[Path], runs: Sequence[RunLabel]) -> Metrics:
 def _epoch(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for task, found in line.get("tasks", {}).items():
         for metric, value in found.items():
-            # epochs are counted from 0 in the log; a figure shows how many are completed
-            yield {"epoch": line["epoch"] + 1, "task": task, "metric": metric, "value": value}
+            yield {"epoch": line["epoch"], "task": task, "metric": metric, "value": value}
 
 
 def over_seeds(values: pd.DataFrame, by: str, column: str) -> dict[tuple[str, str, str], pd.DataFrame]:

@@ -141,7 +141,7 @@ class FakeStudy:
             done = step / steps
             if step % self.log_every_steps == 0:
                 line = {
-                    "kind": "step", "step": step, "epoch": (step - 1) // self.steps_per_epoch,
+                    "kind": "step", "step": step, "epoch": (step - 1) // self.steps_per_epoch + 1,
                     "samples_seen": 256 * step, "lr": 1e-3 * (1 - done),
                     "loss": (order + 1) * (2 + 3 * np.exp(-4 * done)) + 0.1 * rng.normal() - (3 * order),
                     "logit_scale": 14.29 * (1 + (0.5 + 0.2 * order) * done), "grad_norm": 1.0, "samples_per_s": 700.0,
@@ -153,7 +153,7 @@ class FakeStudy:
             if step % self.steps_per_epoch == 0:
                 value = (0.03 + 0.005 * order) * (1 - np.exp(-3 * done)) * (1 + 0.04 * rng.normal())
                 tasks = {"openmoji": {"acc1": value, "acc5": 3.3 * value}}
-                epoch = step // self.steps_per_epoch - 1
+                epoch = step // self.steps_per_epoch
                 lines.append({"kind": "epoch", "epoch": epoch, "step": step, "seconds": 12.0, "tasks": tasks})
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return path

@@ -1,0 +1,325 @@
+"""What the figures show, and that their files are the same whenever the results are."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from amorlip.config import Experiment, FigureStyle
+from amorlip.errors import AmorlipError
+from amorlip.reporting import collect, figures, options, style
+
+STYLE = FigureStyle()
+METHODS = ("clip", "siglip", "sogclr", "fastclip", "amorlip_fdiv", "amorlip_l2log", "neuclip")
+
+
+def experiment(function: str, **chosen) -> Experiment:
+    """A figure with these options."""
+    return Experiment(kind="figure", function=function, title="A figure", caption="What it shows.", options=chosen)
+
+
+def inputs(study, wanted: Experiment) -> collect.Inputs:
+    """What a figure is made from."""
+    return collect.Inputs(wanted.function, wanted, study.benchmark, study.runs, study.evaluations(), study.metrics())
+
+
+def make(study, function: str, **chosen) -> Figure:
+    """The figure, laid out as in its file."""
+    wanted = experiment(function, **chosen)
+    with style.context(STYLE):
+        drawn = figures.FUNCTIONS[function](
+            inputs(study, wanted), options.options_type("figure", function)(**chosen), STYLE
+        )
+        drawn.canvas.draw()
+    return drawn
+
+
+def write(study, function: str, folder: Path, **chosen) -> dict[str, bytes]:
+    """Contents of the figure's files."""
+    outputs = {form: folder / f"{function}.{form}" for form in ("png", "pdf")}
+    wanted = experiment(function, **chosen)
+    figures.draw(function, wanted, study.benchmark, study.runs, study.evaluations(), study.metrics(), STYLE, outputs)
+    return {form: path.read_bytes() for form, path in outputs.items()}
+
+
+# ---------------------------------------------------------------- accuracy over epochs
+
+
+def test_accuracy_lines_are_means_in_percent_over_completed_epochs(study):
+    fake = study(seeds=(0, 1, 2), epochs=4)
+    axes = make(fake, "accuracy_over_epochs").axes[0]
+    line = next(line for line in axes.lines if line.get_color() == style.COLOURS["amorlip_l2log"])
+    logged = [
+        json.loads(text)
+        for seed in fake.seeds
+        for text in (fake.folder / f"runs/demo/amorlip_l2log-seed{seed}/metrics.jsonl").read_text().splitlines()
+    ]
+    colour = matplotlib.colors.to_rgb(line.get_color())
+    band = next(band for band in axes.collections if np.allclose(band.get_facecolor()[0][:3], colour))
+    for epoch in (1, 2, 3, 4):
+        epochs = [entry for entry in logged if entry["kind"] == "epoch" and entry["epoch"] == epoch]
+        values = [100 * entry["tasks"]["openmoji"]["acc1"] for entry in epochs]
+        assert len(values) == 3
+        assert (line.get_xdata()[epoch - 1], line.get_ydata()[epoch - 1]) == (epoch, pytest.approx(np.mean(values)))
+        spread = [y for x, y in band.get_paths()[0].vertices if x == epoch]
+        assert (min(spread), max(spread)) == pytest.approx((min(values), max(values)))
+    assert axes.get_ylim()[0] == 0
+
+
+def test_chance_is_drawn_for_the_main_metric_only(study):
+    main = make(study(), "accuracy_over_epochs").axes[0]
+    assert [text.get_text() for text in main.texts] == ["chance"]
+    assert main.lines[-1].get_ydata()[0] == pytest.approx(0.06)
+    assert len(make(study(), "accuracy_over_epochs", metric="acc5").axes[0].texts) == 0
+
+
+def test_std_band_is_narrower_than_the_range_of_three_seeds(study):
+    def height(band: str) -> float:
+        axes = make(study(seeds=(0, 1, 2)), "accuracy_over_epochs", band=band).axes[0]
+        return np.ptp(axes.collections[0].get_paths()[0].vertices[:, 1])
+
+    assert 0 < height("std") != height("range")
+
+
+def test_unknown_tasks_and_metrics_are_named(study):
+    with pytest.raises(AmorlipError, match="options.task: .*'openmojis'; did you mean 'openmoji'"):
+        make(study(), "accuracy_over_epochs", task="openmojis")
+    with pytest.raises(AmorlipError, match="options.metric: .*'acc2'; did you mean"):
+        make(study(), "accuracy_over_epochs", metric="acc2")
+
+
+def test_without_evaluations_after_epochs_the_figure_says_so(study):
+    fake = study()
+    paths = fake.metrics()
+    for path in paths:
+        lines = [line for line in path.read_text().splitlines(keepends=True) if '"epoch", ' not in line[:20]]
+        path.write_text("".join(lines))
+    wanted = experiment("accuracy_over_epochs")
+    given = collect.Inputs("x", wanted, fake.benchmark, fake.runs, [], paths)
+    with style.context(STYLE):
+        drawn = figures.accuracy_over_epochs(given, options.AccuracyOverEpochs(), STYLE)
+    assert "No task was evaluated" in drawn.texts[0].get_text()
+
+
+# ---------------------------------------------------------------- difference to the baseline
+
+
+def paired(study, values: dict[tuple[str, int], float | None], task: str = "digits"):
+    """Differences of one task from given values of (method, seed)."""
+    paths = [study.evaluation(run, task, values[run.method, run.seed]) for run in study.runs]
+    wanted = experiment("difference_to_baseline")
+    given = collect.Inputs("x", wanted, study.benchmark, study.runs, paths, [])
+    return figures.paired_differences(given, [task])
+
+
+def test_differences_are_paired_by_seed(study):
+    fake = study(seeds=(0, 1, 2))
+    values = {("clip", 0): 0.10, ("clip", 1): 0.50, ("clip", 2): 0.30}
+    values |= {("amorlip_l2log", 0): 0.12, ("amorlip_l2log", 1): 0.51, ("amorlip_l2log", 2): 0.36}
+    row = paired(fake, values)["demo", "amorlip_l2log", ""].loc["digits"]
+    assert row["mean"] == pytest.approx(3.0)
+    assert row["std"] == pytest.approx(statistics.stdev([2, 1, 6]))
+
+
+def test_a_seed_that_only_one_method_has_is_not_compared(study):
+    fake = study(seeds=(0, 1))
+    values = {("clip", 0): 0.10, ("clip", 1): None, ("amorlip_l2log", 0): 0.15, ("amorlip_l2log", 1): 0.9}
+    row = paired(fake, values)["demo", "amorlip_l2log", ""].loc["digits"]
+    assert row["mean"] == pytest.approx(5.0) and np.isnan(row["std"])
+
+
+def test_bars_are_sorted_and_the_mean_is_marked(study):
+    axes = make(study(), "difference_to_baseline").axes[0]
+    widths = [bar.get_width() for bar in axes.patches]
+    assert len(widths) == 9 and widths == sorted(widths)
+    assert axes.get_title(loc="left") == f"AmorLIP l2-log: mean {statistics.mean(widths):+.2f}"
+    assert axes.lines[-1].get_xdata()[0] == pytest.approx(statistics.mean(widths))
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert sorted(labels) == sorted(task.title for task in study().benchmark.tasks.values())
+    assert [text.get_text() for text in axes.texts] == [f"{width:+.2f}" for width in widths]
+
+
+def test_a_study_of_one_method_says_that_there_is_nothing_to_compare(study):
+    assert make(study(methods=("clip",)), "difference_to_baseline").texts[0].get_text() == (
+        "No method to compare with CLIP"
+    )
+    drawn = make(study(methods=("amorlip_l2log",)), "difference_to_baseline")
+    assert drawn.texts[0].get_text() == "No method to compare with 'clip'"
+    with pytest.raises(AmorlipError, match="options.tasks: .*'digit'; did you mean 'digits'"):
+        make(study(), "difference_to_baseline", tasks=["digit"])
+
+
+def test_missing_tasks_leave_a_gap(study):
+    fake = study()
+    for run in fake.runs:
+        fake.evaluation(run, "digits", None)
+    wanted = experiment("difference_to_baseline")
+    paths = [fake.evaluation(run, "digits", None) for run in fake.runs]
+    paths += [fake.evaluation(run, "sketches", 0.2 + 0.1 * index) for index, run in enumerate(fake.runs)]
+    given = collect.Inputs("x", wanted, fake.benchmark, fake.runs, paths, [])
+    with style.context(STYLE):
+        axes = figures.difference_to_baseline(given, options.DifferenceToBaseline(), STYLE).axes[0]
+    assert axes.get_title(loc="left").endswith("mean +10.00")
+    assert [text.get_text() for text in axes.texts] == ["+10.00"]
+
+
+# ---------------------------------------------------------------- training curves
+
+
+def test_each_loss_has_its_own_panel_and_the_rest_share_theirs(study):
+    drawn = make(study(methods=METHODS), "training_curves")
+    panels = {axes.get_title(loc="left") or axes.get_ylabel(): axes for axes in drawn.axes}
+    assert len(panels) == len(METHODS) + 2
+    assert [len(axes.lines) for axes in panels.values()] == [1] * len(METHODS) + [len(METHODS), 2]
+    assert panels["log Z error"].get_yscale() == "log"
+    colours = {line.get_color() for line in panels["log Z error"].lines}
+    assert colours == {style.COLOURS["amorlip_fdiv"], style.COLOURS["amorlip_l2log"]}
+
+
+def test_a_study_without_amortization_has_no_panel_for_its_error(study):
+    labels = [axes.get_ylabel() for axes in make(study(methods=("clip",)), "training_curves").axes]
+    assert labels == ["loss (own axis)", "logit scale"]
+
+
+def test_an_exact_log_z_has_no_place_on_a_logarithmic_axis(study):
+    fake = study()
+    wanted = experiment("training_curves")
+    given = inputs(fake, wanted)
+    for path in given.metrics:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            if line["kind"] == "step":
+                line["log_z_error"] = 0.0 if "clip" in str(path) else line.get("log_z_error", 0.0)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with style.context(STYLE):
+        drawn = figures.training_curves(given, options.TrainingCurves(), STYLE)
+    error = next(axes for axes in drawn.axes if axes.get_ylabel() == "log Z error")
+    assert [line.get_color() for line in error.lines] == [style.COLOURS["amorlip_l2log"]]
+
+
+# ---------------------------------------------------------------- looks
+
+
+@pytest.mark.parametrize("function", options.FIGURES)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"methods": ("amorlip_l2log",), "epochs": 1},
+        {"methods": METHODS, "seeds": (0, 1, 2)},
+        {"methods": METHODS, "seeds": (0, 1), "scales": ("medium", "large"), "log_every_steps": 30},
+    ],
+    ids=["demo", "one run, one epoch", "seven methods", "two scales"],
+)
+@pytest.mark.filterwarnings("error")
+def test_no_text_overlaps_another_or_leaves_the_figure(study, function, fields, monkeypatch):
+    boxes = {}
+    draw = Text.draw
+
+    def record(text, renderer):
+        if text.get_visible() and text.get_text().strip():
+            boxes[id(text)] = (text.get_text(), text.get_window_extent(renderer))
+        return draw(text, renderer)
+
+    monkeypatch.setattr(Text, "draw", record)
+    figure = make(study(**fields), function)
+    assert boxes
+    for (one, first), (other, second) in itertools.combinations(boxes.values(), 2):
+        width = min(first.x1, second.x1) - max(first.x0, second.x0)
+        height = min(first.y1, second.y1) - max(first.y0, second.y0)
+        assert width <= 1 or height <= 1, f"{one!r} overlaps {other!r}"
+    for text, box in boxes.values():
+        assert figure.bbox.padded(1).fully_containsx(box.x0) and figure.bbox.padded(1).fully_containsx(box.x1), text
+        assert figure.bbox.padded(1).fully_containsy(box.y0) and figure.bbox.padded(1).fully_containsy(box.y1), text
+
+
+def test_methods_keep_their_colours_whoever_else_is_shown(study):
+    everyone = style.colours(study(methods=METHODS).runs)
+    assert len(set(everyone.values())) == len(METHODS)
+    few = style.colours(study(methods=("clip", "neuclip")).runs)
+    assert all(everyone[key] == colour for key, colour in few.items())
+
+
+def test_variants_and_unknown_methods_get_colours_of_their_own():
+    runs = [
+        collect.RunLabel("demo", "amorlip_l2log", variant, 0, str(variant), "Demo")
+        for variant in (None, "a", "b", "c", "d", "e")
+    ] + [collect.RunLabel("demo", "mine", None, 0, "Mine", "Demo")]
+    colours = style.colours(runs)
+    assert len(set(colours.values())) == 7
+    assert colours == style.colours(runs[::-1])
+
+
+def test_size_and_resolution_are_the_styles(study, tmp_path):
+    write(study(), "accuracy_over_epochs", tmp_path)
+    with Image.open(tmp_path / "accuracy_over_epochs.png") as image:
+        assert image.size == (round(6.5 * 150), round(4.0 * 150))
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("function", options.FIGURES)
+def test_equal_results_are_equal_files_with_embedded_fonts(study, tmp_path, function):
+    fake = study(seeds=(0, 1))
+    first = write(fake, function, tmp_path / "first")
+    second = write(fake, function, tmp_path / "second")
+    assert first == second
+    assert first["png"].startswith(b"\x89PNG") and b"Software" not in first["png"]
+    assert b"/FontFile2" in first["pdf"] and b"/CreationDate" not in first["pdf"]
+
+
+def test_files_do_not_depend_on_the_process_and_pyplot_stays_out(study, tmp_path):
+    """A second process with another hash seed and a user's own matplotlibrc writes the same bytes."""
+    fake = study(seeds=(0, 1))
+    here = write(fake, "difference_to_baseline", tmp_path / "here")
+    (tmp_path / "matplotlibrc").write_text("font.size: 30\nfigure.facecolor: red\n")
+    arguments = {
+        "benchmark": fake.benchmark.model_dump(),
+        "runs": [vars(run) for run in fake.runs],
+        "evaluations": [str(path) for path in fake.evaluations()],
+        "experiment": experiment("difference_to_baseline").model_dump(),
+        "outputs": {form: str(tmp_path / f"there.{form}") for form in ("png", "pdf")},
+    }
+    script = (
+        "import json, sys; from pathlib import Path; from amorlip.config import Benchmark, Experiment, FigureStyle\n"
+        "from amorlip.reporting import collect, figures; given = json.load(sys.stdin)\n"
+        "runs = [collect.RunLabel(**run) for run in given['runs']]\n"
+        "paths = [Path(path) for path in given['evaluations']]\n"
+        "outputs = {form: Path(path) for form, path in given['outputs'].items()}\n"
+        "figures.draw('x', Experiment(**given['experiment']), Benchmark(**given['benchmark']), runs, paths, [],\n"
+        "             FigureStyle(), outputs)\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    subprocess.run([sys.executable, "-c", script], input=json.dumps(arguments), text=True, env=environment, check=True)
+    assert {form: (tmp_path / f"there.{form}").read_bytes() for form in here} == here
+
+
+def test_settings_of_matplotlib_are_left_as_they_were(study, tmp_path):
+    before = dict(matplotlib.rcParams)
+    write(study(), "training_curves", tmp_path)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_misspelt_options_and_functions_are_named(study, tmp_path):
+    with pytest.raises(AmorlipError, match="options: .*'bands'; did you mean 'band'"):
+        write(study(), "accuracy_over_epochs", tmp_path, bands="std")
+    with pytest.raises(AmorlipError, match="unknown figure function 'training_curve'; did you mean 'training_curves'"):
+        write(study(), "training_curve", tmp_path)
+
+
+def test_every_function_has_options():
+    assert set(figures.FUNCTIONS) == set(options.FIGURES)
