@@ -1,0 +1,66 @@
+"""The report's texts render as Snakemake renders them, whatever the configuration holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from docutils.core import publish_parts
+from jinja2 import Environment, StrictUndefined
+from snakemake.iocontainers import Params
+
+from amorlip.config import Experiment
+from amorlip.reporting import options
+from amorlip.resolve import read_yaml, validate
+
+REPOSITORY = Path(__file__).parents[2]
+REPORT = REPOSITORY / "workflow" / "report"
+EXPERIMENTS = sorted((REPOSITORY / "config" / "experiments").glob("*.yaml"))
+LINKS = """
+{% for category, _ in categories|dictsort %}
+.. _{{ category.name }}: javascript:app.showCategory('{{ category.name|urlencode }}')
+{% endfor %}
+"""
+
+
+class Category:
+    """A category of the report, ordered by name as Snakemake's."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __lt__(self, other: Category) -> bool:
+        return self.name < other.name
+
+
+def render(template: str, categories=(), params=None, **config) -> str:
+    """HTML of a report text, refusing undefined names and whatever docutils complains about."""
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    categories = {Category(name): {} for name in categories}
+    given = SimpleNamespace(config=config, params=Params(fromdict=params or {}))
+    text = environment.from_string((REPORT / template).read_text() + LINKS).render(
+        snakemake=given, categories=categories, files=[]
+    )
+    return publish_parts(text, writer="html", settings_overrides={"halt_level": 2, "report_level": 2})["html_body"]
+
+
+@pytest.mark.parametrize("template", [path.name for path in sorted(REPORT.glob("*.rst"))])
+def test_texts_need_no_configuration(template):
+    assert "<p>" in render(template)
+
+
+def test_front_text_names_the_study():
+    config = {"name": "demo", "scales": ["demo"], "methods": ["clip", "amorlip_l2log"], "seeds": [0, 1]}
+    page = render("workflow.rst", ["Tables", "Figures"], benchmark="demo", **config)
+    assert "clip, amorlip_l2log" in page and "0, 1" in page
+    assert "results/demo/evaluations/SCALE/RUN/TASK.json" in page
+    assert "javascript:app.showCategory('Tables')" in page
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiments_have_known_functions_good_options_and_captions_that_render(path):
+    experiment = validate(Experiment, read_yaml(path), path.name)
+    validate(options.options_type(experiment.kind, experiment.function), experiment.options, path.name)
+    page = render(f"{experiment.kind}.rst", params={"caption": experiment.caption})
+    assert experiment.caption.split(",")[0].split("*")[0].split("\n")[0] in page
