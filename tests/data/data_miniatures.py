@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from amorlip.config import Corpus
+from amorlip.config import Corpus, EmojiSource
+from amorlip.data import emoji, npm
 from amorlip.data.shards import build_manifest
 
 KINDS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
@@ -62,3 +64,93 @@ def write_split(folder: Path, ids: list[list[int]]) -> Path:
     write_record(folder, names, sum(map(len, ids)))
     build_manifest("test", any_corpus(), "train", folder)
     return folder
+
+
+# ---------------------------------------------------------------- emoji
+
+NAMES = 60
+TAGS = ("alpha", "beta", "gamma", "delta", "eta", "theta")
+STYLES = {"@set/tw": "twemoji", "@set/no": "noto", "moji": "openmoji", "solid": "fluent_3d"}
+DIGEST = "sha512-" + "A" * 86 + "=="
+
+
+def mini_source(**changes: Any) -> EmojiSource:
+    """Two training styles and two held-out ones under the demo's names, emoji names, sketches and digits."""
+    roles = {
+        **{
+            name: ("heldout_style" if style in ("openmoji", "fluent_3d") else "style") for name, style in STYLES.items()
+        },
+        **{"names": "names", "sketches": "sketches", "digits": "digits"},
+    }
+    packages = {
+        name: {"version": "1.0.0", "integrity": DIGEST, "licence": "MIT", "role": role, "style": STYLES.get(name)}
+        for name, role in roles.items()
+    }
+    defaults = {"packages": packages, "picture_size": 16, "heldout_names": 0.2, "heldout_instances": 0.2}
+    return EmojiSource.model_validate({**defaults, **changes})
+
+
+def build_mini_artwork(folder: Path, source: EmojiSource | None = None) -> Path:
+    """The stage `artwork` on packages that lie there already, as if fetched: 60 things drawn in four styles."""
+    source = source or mini_source()
+    writers = {"names": _names, "sketches": _sketches, "digits": _digits, "solid": _webps}
+    for number, name in enumerate(source.packages):
+        package = folder / "packages" / name
+        package.mkdir(parents=True)
+        writers.get(name, _icons)(package, number)
+        (package / npm.STAMP).write_text(DIGEST)
+    emoji.build_artwork(source, folder)
+    return folder
+
+
+def _names(package: Path, _: int) -> None:
+    (package / "meta").mkdir()
+    (package / "en").mkdir()
+    subgroups = {str(number): f"sub-{number}" for number in range(6)}
+    (package / "meta" / "groups.json").write_text(json.dumps({"groups": {"0": "all"}, "subgroups": subgroups}))
+    (package / "meta" / "unicode-names.json").write_text("{}")
+    entries = [
+        {
+            "label": f"thing {i}",
+            "hexcode": f"{0x1F600 + i:X}",
+            "group": 0,
+            "subgroup": i % 6,
+            "tags": [TAGS[i % 6], "thing"],
+        }
+        for i in range(NAMES)
+    ]
+    odd = [{**entries[0], "label": label, "hexcode": code} for label, code in (("blank", "2600"), ("broken", "2601"))]
+    (package / "en" / "data.json").write_text(json.dumps(entries + odd))
+
+
+def _icons(package: Path, style: int) -> None:
+    """A square whose place and colour tell the thing and the style; the first set has two icons without a picture."""
+    icons = {
+        f"thing-{i}": {"body": f'<path fill="#{i * 4:02x}{style * 60:02x}00" d="M{i % 8} {i // 8}h4v4h-4z"/>'}
+        for i in range(NAMES)
+    }
+    if style == 0:
+        icons |= {"blank": {"body": ""}, "broken": {"body": "<path"}}
+    (package / "icons.json").write_text(json.dumps({"prefix": "x", "icons": icons, "width": 12, "height": 12}))
+
+
+def _webps(package: Path, _: int) -> None:
+    (package / "assets").mkdir()
+    for i in range(NAMES):
+        (package / "assets" / f"{0x1F600 + i:x}.webp").write_bytes(picture(i, ending="webp"))
+
+
+def _sketches(package: Path, _: int) -> None:
+    """Classes with and without an emoji of their name; drawing k has k + 1 dots of ink."""
+    (package / "src" / "drawings").mkdir(parents=True)
+    lines = [json.dumps([1.0] * (k + 1) + [0] * (783 - k)) for k in range(30)]
+    for name in ("thing 1", "Thing 2", "thing 5", "thing 7", "unknown"):
+        data = gzip.compress("\n".join(lines).encode(), mtime=0)
+        (package / "src" / "drawings" / f"{name}.ndjson.gz").write_bytes(data)
+
+
+def _digits(package: Path, _: int) -> None:
+    (package / "data").mkdir()
+    images = bytes(16) + bytes(i % 250 for i in range(100) for _ in range(784))
+    (package / "data" / "t10k-images-idx3-ubyte").write_bytes(images)
+    (package / "data" / "t10k-labels-idx1-ubyte").write_bytes(bytes(8) + bytes(i // 5 % 10 for i in range(100)))

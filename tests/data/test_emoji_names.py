@@ -5,7 +5,13 @@ import json
 import pytest
 
 from amorlip.data.emoji_names import (
-    Emoji, file_drawings, icon_drawings, read_emoji, resolve_alias, slug, svg_document,
+    Emoji,
+    file_drawings,
+    icon_drawings,
+    read_emoji,
+    resolve_alias,
+    slug,
+    svg_document,
 )  # fmt: skip
 from amorlip.errors import AmorlipError
 

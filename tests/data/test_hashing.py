@@ -21,7 +21,7 @@ def test_parts_are_kept_apart():
 
 def test_unit_is_uniform():
     values = np.array([unit("seed", i) for i in range(20_000)])
-    assert 0 <= values.min() and values.max() < 1
+    assert values.min() >= 0 and values.max() < 1
     counts = np.histogram(values, bins=20, range=(0, 1))[0]
     chi2 = ((counts - 1000) ** 2 / 1000).sum()
     assert chi2 < 43.8  # 99.9% quantile at 19 degrees of freedom

@@ -19,9 +19,7 @@ def rows_of(source: UrlSource, folder) -> list[dict]:
 
 
 def test_both_column_orders_and_both_splits(server, tmp_path):
-    server.pages["/train.tsv"] = (
-        'a "quoted\t\n'.encode() + "ein Bär, \"quoted\thttps://x/1.jpg\n'b\thttp://x/2\n".encode()
-    )
+    server.pages["/train.tsv"] = b'a "quoted\t\n' + "ein Bär, \"quoted\thttps://x/1.jpg\n'b\thttp://x/2\n".encode()
     server.pages["/val.tsv"] = b"https://x/3.jpg\tc\n"
     source = UrlSource(train=listed(server, "train.tsv", ["caption", "url"]), validation=listed(server, "val.tsv"))
     assert rows_of(source, tmp_path) == [
