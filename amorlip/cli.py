@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from amorlip import __version__
-from amorlip.config import Corpus, EmojiSource, EvaluationSettings, Experiment, Run, Section, Task, TaskSource
+from amorlip.config import Corpus, EmojiSource, EvaluationSettings, Run, Section, Task, TaskSource
 from amorlip.errors import AmorlipError
 
 
@@ -31,11 +31,16 @@ def settings(text: str) -> dict[str, Any]:
         raise AmorlipError(f"settings: not valid JSON: {error}") from error
 
 
-def section(kind: type[Section], data: dict[str, Any]) -> Any:
-    """`data` as a configuration section."""
+def section(kind: type[Section], data: dict[str, Any], **known: Any) -> Any:
+    """`data` as a configuration section; `known` are keys that rules leave out because the stage does not need them."""
     from amorlip.resolve import validate
 
-    return validate(kind, data, "settings")
+    return validate(kind, {**known, **data}, "settings")
+
+
+def task(key: str, folder: str, data: dict[str, Any]) -> Task:
+    """A task whose files lie in `folder`."""
+    return section(Task, data, title=key, source={"kind": "folder", "path": folder})
 
 
 # ---------------------------------------------------------------- source → shards
@@ -53,7 +58,7 @@ def urls(args: argparse.Namespace) -> None:
     from amorlip.data import emoji
     from amorlip.data import urls as lists
 
-    corpus = section(Corpus, settings(args.settings))
+    corpus = section(Corpus, settings(args.settings), title="")
     if corpus.source == "emoji":
         emoji.write_urls(args.artwork, args.output)
     else:
@@ -64,7 +69,7 @@ def download(args: argparse.Namespace) -> None:
     """Download the pairs of one split into shards."""
     from amorlip.data import download as downloading
 
-    corpus = section(Corpus, settings(args.settings))
+    corpus = section(Corpus, settings(args.settings), title="")
     patience = {"processes": args.processes, "threads": args.threads, "timeout_s": args.timeout_s}
     corpus = corpus.model_copy(
         update={"download": corpus.download.model_copy(update={**patience, "retries": args.retries})}
@@ -76,7 +81,7 @@ def shards(args: argparse.Namespace) -> None:
     """Check every pair of one split and write its manifest and index."""
     from amorlip.data import shards as checking
 
-    checking.build_manifest(args.corpus, section(Corpus, settings(args.settings)), args.split, args.folder)
+    checking.build_manifest(args.corpus, section(Corpus, settings(args.settings), title=""), args.split, args.folder)
 
 
 def tasks(args: argparse.Namespace) -> None:
@@ -93,15 +98,12 @@ def train(args: argparse.Namespace) -> None:
     """Train one model. Start it with torchrun for several processes."""
     from amorlip.training import loop
 
-    run = section(Run, settings(args.settings))
+    data = settings(args.settings)
+    run = section(Run, data["run"])
     loader = run.recipe.loader.model_copy(update={"workers": args.workers})
-    recipe = run.recipe.model_copy(
-        update={"loader": loader, "checkpoint_every_steps": args.checkpoint_every_steps}
-    )
+    recipe = run.recipe.model_copy(update={"loader": loader, "checkpoint_every_steps": args.checkpoint_every_steps})
     folders = dict(pair.split("=", 1) for pair in args.task_folder)
-    tasks = {
-        name: (section(Task, task), Path(folders[name])) for name, task in settings(args.tasks).items()
-    }
+    tasks = {key: (task(key, folders[key], keys), Path(folders[key])) for key, keys in data["tasks"].items()}
     loop.train(run.model_copy(update={"recipe": recipe}), args.shards, args.output, tasks)
 
 
@@ -113,7 +115,7 @@ def evaluate(args: argparse.Namespace) -> None:
     command.evaluate_run(
         run_folder=args.run,
         key=args.key,
-        task=section(Task, data["task"]),
+        task=task(args.key, str(args.folder), data["task"]),
         folder=args.folder,
         settings=section(EvaluationSettings, data["evaluation"]),
         workers=args.workers,
@@ -128,14 +130,14 @@ def table(args: argparse.Namespace) -> None:
     """Write one table in four formats."""
     from amorlip.reporting import command
 
-    command.table(args.name, settings(args.settings), args.evaluations, args.metrics, args.manifests, args.outputs)
+    command.table(args.name, settings(args.settings), args.outputs)
 
 
 def figure(args: argparse.Namespace) -> None:
     """Draw one figure as png and pdf."""
     from amorlip.reporting import command
 
-    command.figure(args.name, settings(args.settings), args.evaluations, args.metrics, args.outputs)
+    command.figure(args.name, settings(args.settings), args.outputs)
 
 
 # ---------------------------------------------------------------- configuration
@@ -185,15 +187,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "corpus": {"help": "name of the corpus"},
     "folder": {"type": Path, "help": "folder of the shards or of the task's files"},
     "shards": {"type": Path, "help": "folder with manifest.json and index.parquet"},
-    "tasks": {"required": False, "default": "{}", "help": "JSON of the tasks evaluated after each epoch"},
     "task-folder": {"required": False, "nargs": "*", "default": [], "help": "NAME=FOLDER of each of these tasks"},
     "checkpoint-every-steps": {"type": int, "required": False, "default": 1000, "help": "steps between checkpoints"},
     "run": {"type": Path, "help": "folder of the trained run"},
     "key": {"help": "key of the task"},
     "name": {"help": "name of the experiment"},
-    "evaluations": {"type": Path, "nargs": "+", "help": "JSON files of evaluations"},
-    "metrics": {"type": Path, "nargs": "+", "help": "metrics.jsonl of runs"},
-    "manifests": {"type": Path, "nargs": "+", "help": "manifest.json of the training corpora"},
     "workers": {"type": int, "required": False, "default": 0, "help": "data-loading processes"},
     "check": {"action": "store_true", "required": False, "help": "only compare; exit 1 if they differ"},
 }
@@ -203,10 +201,10 @@ STAGES: list[tuple[Callable[[argparse.Namespace], None], str]] = [
     (download, "settings split urls output processes threads timeout-s retries"),
     (shards, "settings corpus split folder"),
     (tasks, "settings artwork output"),
-    (train, "settings shards output tasks task-folder workers checkpoint-every-steps"),
+    (train, "settings shards output task-folder workers checkpoint-every-steps"),
     (evaluate, "settings run key folder output workers"),
-    (table, "settings name evaluations metrics manifests outputs"),
-    (figure, "settings name evaluations metrics outputs"),
+    (table, "settings name outputs"),
+    (figure, "settings name outputs"),
     (selection, "settings output"),
     (schema, "check"),
     (config, ""),

@@ -7,6 +7,7 @@ method, what a variant changes. Each layer is validated when it is laid on, so a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from amorlip import files
 from amorlip.config import (
     Benchmark,
     Corpus,
@@ -33,14 +35,12 @@ from amorlip.config import (
 )
 from amorlip.errors import AmorlipError
 from amorlip.objectives import registry
+from amorlip.reporting.options import options_type
 
 S = TypeVar("S", bound=Section)
 
 SPEED_KEYS = {"loader": {"workers"}, "checkpoint_every_steps": True}
 """Keys of a recipe that change no result; rules pass them as resources, so that changing them reruns nothing."""
-
-TITLE_KEYS = {"title", "source", "random_score"}
-"""Keys of a task that its evaluation does not depend on; tables do."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -124,7 +124,11 @@ class Study:
     @cached_property
     def experiments(self) -> dict[str, Experiment]:
         """Name → experiment."""
-        return {name: self._read("experiments", name, Experiment) for name in self.selection.experiments}
+        experiments = {name: self._read("experiments", name, Experiment) for name in self.selection.experiments}
+        for name, experiment in experiments.items():
+            where = f"{self.folder}/experiments/{name}.yaml: options"
+            validate(options_type(experiment.kind, experiment.function), experiment.options, where)
+        return experiments
 
     @cached_property
     def methods(self) -> dict[str, Method]:
@@ -231,18 +235,21 @@ def load(selection: Mapping[str, Any], folder: Path, where: str = "configuration
         AmorlipError: with one line that names file, key, value and the nearest known key.
     """
     study = Study(validate(Selection, selection, where), folder)
-    for kind in ("corpora", "scales", "methods", "experiments"):
+    for kind in ("corpora", "scales", "methods", "benchmarks", "experiments"):
+        used = [study.selection.benchmark] if kind == "benchmarks" else getattr(study, kind)
         for name in getattr(study.selection.overrides, kind):
-            if name not in getattr(study, kind):
-                raise AmorlipError(f"{where}: overrides.{kind}: {unknown_key(name, getattr(study, kind), 'name')}")
-    for name in study.selection.overrides.benchmarks:
-        if name != study.selection.benchmark:
-            raise AmorlipError(f"{where}: overrides.benchmarks: {unknown_key(name, [study.selection.benchmark], 'name')}")
+            if name not in used:
+                raise AmorlipError(f"{where}: overrides.{kind}: {unknown_key(name, used, 'name')}")
     return study
 
 
-def as_json(value: Any) -> str:
-    """Canonical JSON of a section, mapping or list: the form in which rules carry their params."""
-    if isinstance(value, Section):
-        value = value.model_dump()
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def settings_file(stage: str, settings: Mapping[str, Any], folder: Path) -> Path:
+    """The file in `folder` that holds `settings` for one call of a stage; its name holds their digest.
+
+    Written if it is not there, so that a command line stays short and can be repeated by hand.
+    """
+    text = json.dumps(settings, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    path = folder / f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    if not path.is_file():
+        files.write_text(path, text)
+    return path

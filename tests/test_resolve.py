@@ -128,9 +128,13 @@ def test_what_is_no_mapping_is_refused(tmp_path, text):
         resolve.read_yaml(path)
 
 
-def test_json_of_a_run_reads_back():
+def test_settings_files_are_named_by_their_content(tmp_path):
+    """So a command line can be repeated, and a changed setting never overwrites what a running job reads."""
     run = runs(load())["amorlip_l2log-seed0"]
-    assert type(run).model_validate_json(resolve.as_json(run)) == run
+    first = resolve.settings_file("train", {"run": run.model_dump()}, tmp_path)
+    assert resolve.settings_file("train", {"run": run.model_dump()}, tmp_path) == first
+    assert resolve.settings_file("train", {"run": {**run.model_dump(), "seed": 1}}, tmp_path) != first
+    assert type(run).model_validate(resolve.read_yaml(first)["run"]) == run
 
 
 def test_every_layer_names_known_methods():

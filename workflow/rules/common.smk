@@ -2,6 +2,7 @@
 
 STUDY = f"results/{study.selection.name}"
 RUN = f"{STUDY}/runs/{{scale}}/{{run}}"
+SNAKEFILE = workflow.main_snakefile
 ENVIRONMENT = "../../envs/amorlip.yaml"
 
 
@@ -25,9 +26,9 @@ wildcard_constraints:
     figure=one_of(experiments_of("figure")),
 
 
-def without(section, *keys):
-    """A section as a rule's params: JSON, less the keys that its stage does not depend on."""
-    return resolve.as_json(section.model_dump(exclude=set(keys)))
+def written(stage, settings):
+    """A param: the file that hands the param `settings` to the stage's command."""
+    return lambda wildcards: resolve.settings_file(stage, settings(wildcards), Path("results/settings"))
 
 
 def artwork_of(wildcards):
@@ -56,11 +57,6 @@ def train_resource(key):
     return lambda wildcards: getattr(study.scales[wildcards.scale].train_resources, key)
 
 
-def epoch_tasks_of(wildcards):
-    """The tasks that are evaluated after each epoch of a run."""
-    return {key: study.benchmark.tasks[key] for key in run_of(wildcards).recipe.epoch_tasks}
-
-
 def evaluate_resource(key):
     """A look-up of what an evaluation job at this scale asks for."""
     return lambda wildcards: getattr(study.scales[wildcards.scale].evaluate_resources, key)
@@ -86,8 +82,67 @@ def manifests_of(experiment):
     return expand("results/corpora/{corpus}/train/manifest.json", corpus=sorted(corpora))
 
 
-def shown(experiment):
-    """What a table or figure depends on beside its inputs: its own keys, titles, and the benchmark's columns."""
+def published_of(wildcards):
+    """The file of published numbers that a table shows beside its own, in a list, or nothing."""
+    name = study.experiments[wildcards.table].options.get("published")
+    return [os.path.relpath(study.folder / "paper" / f"{name}.csv")] if name else []
+
+
+# The settings of each stage: resolved leaf values, and only those its result depends on.
+
+
+def artwork_settings(wildcards):
+    """Packages and splits of the pictures."""
+    return study.corpora[wildcards.corpus].emoji.model_dump()
+
+
+def corpus_settings(wildcards, *unneeded):
+    """A corpus without its title, its download speed, and `unneeded` keys."""
+    return study.corpora[wildcards.corpus].model_dump(exclude={"title", "download", "published_pairs", *unneeded})
+
+
+def urls_settings(wildcards):
+    """Where the addresses and captions come from."""
+    return corpus_settings(wildcards, "image", "samples_per_shard", "min_yield")
+
+
+def download_settings(wildcards):
+    """What is downloaded and how it is stored."""
+    return corpus_settings(wildcards, "min_yield")
+
+
+def shards_settings(wildcards):
+    """What the shards should hold."""
+    return corpus_settings(wildcards)
+
+
+def tasks_settings(wildcards):
+    """Where a task's files come from."""
+    return study.benchmark.tasks[wildcards.task].source.model_dump()
+
+
+def task_settings(key):
+    """What an evaluation of a task depends on."""
+    return study.benchmark.tasks[key].model_dump(exclude={"title", "source", "random_score"})
+
+
+def train_settings(wildcards):
+    """The run, without the keys that change no result, and the tasks it is evaluated on."""
+    run = study.run(wildcards.scale, wildcards.run)
+    return {
+        "run": run.model_dump(exclude={"recipe": resolve.SPEED_KEYS}),
+        "tasks": {key: task_settings(key) for key in run.recipe.epoch_tasks},
+    }
+
+
+def evaluate_settings(wildcards):
+    """The task, and precision and batch size."""
+    evaluation = study.scales[wildcards.scale].evaluation
+    return {"task": task_settings(wildcards.task), "evaluation": evaluation.model_dump()}
+
+
+def shown_settings(experiment):
+    """What a table or figure shows: its own keys, the benchmark's titles and columns, the runs and their files."""
     return {
         "experiment": study.experiments[experiment].model_dump(),
         "benchmark": study.benchmark.model_dump(),
@@ -99,4 +154,28 @@ def shown(experiment):
             }
             for title, run in study.experiment_runs(experiment)
         ],
+        "evaluations": evaluations_of(experiment),
+        "metrics": metrics_of(experiment),
     }
+
+
+def table_settings(wildcards):
+    """What the table shows, and what stands beside it: the corpora's yields and published numbers."""
+    shown = shown_settings(wildcards.table)
+    corpora = {name: corpus.published_pairs for name, corpus in study.corpora.items()}
+    return {
+        **shown,
+        "manifests": manifests_of(wildcards.table),
+        "published_pairs": corpora,
+        "published": next(iter(published_of(wildcards)), None),
+    }
+
+
+def figure_settings(wildcards):
+    """What the figure shows, and its looks."""
+    return {**shown_settings(wildcards.figure), "style": study.selection.figures.model_dump()}
+
+
+def selection_settings(wildcards):
+    """The study's top-level configuration."""
+    return study.selection.model_dump()

@@ -6,30 +6,26 @@ rule evaluate:
     input:
         weights=rules.train.output.weights,
         run=rules.train.output.run,
-        task=rules.tasks.output,
+        task=rules.tasks.output[0],
     output:
         f"{STUDY}/evaluations/{{scale}}/{{run}}/{{task}}.json",
-    params:
-        settings=lambda wildcards: resolve.as_json(
-            {
-                "task": study.benchmark.tasks[wildcards.task].model_dump(exclude=resolve.TITLE_KEYS),
-                "evaluation": study.scales[wildcards.scale].evaluation.model_dump(),
-            }
-        ),
-        run=subpath(input.weights, parent=True),
-        folder=subpath(input.task, parent=True),
-    threads: evaluate_resource("cpus")
-    resources:
-        gpu=evaluate_resource("gpus"),
-        mem_mb=evaluate_resource("mem_mb"),
-        runtime=evaluate_resource("runtime_min"),
-        loader_workers=evaluate_resource("workers"),
     log:
         f"{STUDY}/logs/evaluate/{{scale}}/{{run}}/{{task}}.log",
     benchmark:
         f"{STUDY}/benchmarks/evaluate/{{scale}}/{{run}}/{{task}}.tsv"
     conda:
         ENVIRONMENT
+    threads: evaluate_resource("cpus")
+    resources:
+        gpu=evaluate_resource("gpus"),
+        mem_mb=evaluate_resource("mem_mb"),
+        runtime=evaluate_resource("runtime_min"),
+        loader_workers=evaluate_resource("workers"),
+    params:
+        settings=evaluate_settings,
+        file=written("evaluate", evaluate_settings),
+        run=subpath(input.weights, parent=True),
+        folder=subpath(input.task, parent=True),
     shell:
-        "amorlip evaluate --settings {params.settings:q} --run {params.run:q} --key {wildcards.task:q}"
+        "amorlip evaluate --settings {params.file:q} --run {params.run:q} --key {wildcards.task:q}"
         " --folder {params.folder:q} --workers {resources.loader_workers} --output {output:q} > {log:q} 2>&1"

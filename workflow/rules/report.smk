@@ -7,6 +7,7 @@ rule table:
         evaluations=lambda wildcards: evaluations_of(wildcards.table),
         metrics=lambda wildcards: metrics_of(wildcards.table),
         manifests=lambda wildcards: manifests_of(wildcards.table),
+        published=published_of,
     output:
         csv=f"{STUDY}/tables/{{table}}.csv",
         md=f"{STUDY}/tables/{{table}}.md",
@@ -17,21 +18,21 @@ rule table:
             category="Tables",
             labels=lambda wildcards: {"table": study.experiments[wildcards.table].title},
         ),
-    params:
-        settings=lambda wildcards: resolve.as_json(shown(wildcards.table)),
-        caption=lambda wildcards: study.experiments[wildcards.table].caption,
-    resources:
-        mem_mb=2000,
-        runtime=10,
     log:
         f"{STUDY}/logs/table/{{table}}.log",
     benchmark:
         f"{STUDY}/benchmarks/table/{{table}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=table_settings,
+        file=written("table", table_settings),
+        caption=lambda wildcards: study.experiments[wildcards.table].caption,
     shell:
-        "amorlip table --settings {params.settings:q} --name {wildcards.table} --evaluations {input.evaluations:q}"
-        " --metrics {input.metrics:q} --manifests {input.manifests:q} --outputs {output:q} > {log:q} 2>&1"
+        "amorlip table --settings {params.file:q} --name {wildcards.table} --outputs {output:q} > {log:q} 2>&1"
 
 
 rule figure:
@@ -47,39 +48,38 @@ rule figure:
             labels=lambda wildcards: {"figure": study.experiments[wildcards.figure].title},
         ),
         pdf=f"{STUDY}/figures/{{figure}}.pdf",
-    params:
-        settings=lambda wildcards: resolve.as_json(
-            {**shown(wildcards.figure), "style": study.selection.figures.model_dump()}
-        ),
-        caption=lambda wildcards: study.experiments[wildcards.figure].caption,
-    resources:
-        mem_mb=2000,
-        runtime=10,
     log:
         f"{STUDY}/logs/figure/{{figure}}.log",
     benchmark:
         f"{STUDY}/benchmarks/figure/{{figure}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=figure_settings,
+        file=written("figure", figure_settings),
+        caption=lambda wildcards: study.experiments[wildcards.figure].caption,
     shell:
-        "amorlip figure --settings {params.settings:q} --name {wildcards.figure} --evaluations {input.evaluations:q}"
-        " --metrics {input.metrics:q} --outputs {output:q} > {log:q} 2>&1"
+        "amorlip figure --settings {params.file:q} --name {wildcards.figure} --outputs {output:q} > {log:q} 2>&1"
 
 
 rule selection:
     """Write the study's top-level configuration as it is, command-line changes included, beside its results."""
     output:
         f"{STUDY}/config.yaml",
-    params:
-        settings=resolve.as_json(study.selection),
     log:
         f"{STUDY}/logs/selection.log",
     benchmark:
         f"{STUDY}/benchmarks/selection.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=selection_settings,
+        file=written("selection", selection_settings),
     shell:
-        "amorlip selection --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+        "amorlip selection --settings {params.file:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -98,4 +98,5 @@ rule report:
         ENVIRONMENT
     shell:
         # a second Snakemake reads the records of the first one's finished jobs, hence no lock
-        "snakemake {input.tables:q} {input.figures:q} --configfile {input.config:q} --nolock --report {output:q} > {log:q} 2>&1"
+        "snakemake --snakefile {SNAKEFILE:q} {input.tables:q} {input.figures:q} --configfile {input.config:q}"
+        " --nolock --report {output:q} > {log:q} 2>&1"

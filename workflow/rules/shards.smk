@@ -7,12 +7,12 @@ rule download:
         urls=urls_of,
     output:
         "results/corpora/{corpus}/{split}/download.json",
-    params:
-        settings=lambda wildcards: without(
-            study.corpora[wildcards.corpus], "title", "download", "min_yield", "published_pairs", "emoji"
-        ),
-        urls="results/corpora/{corpus}/urls.parquet",
-        folder=subpath(output[0], parent=True),
+    log:
+        "results/corpora/{corpus}/logs/download-{split}.log",
+    benchmark:
+        "results/corpora/{corpus}/benchmarks/download-{split}.tsv"
+    conda:
+        ENVIRONMENT
     threads: lambda wildcards: study.corpora[wildcards.corpus].download.processes
     resources:
         mem_mb=16000,
@@ -20,14 +20,13 @@ rule download:
         connections=lambda wildcards: study.corpora[wildcards.corpus].download.threads,
         timeout_s=lambda wildcards: study.corpora[wildcards.corpus].download.timeout_s,
         passes=lambda wildcards: study.corpora[wildcards.corpus].download.retries,
-    log:
-        "results/corpora/{corpus}/logs/download-{split}.log",
-    benchmark:
-        "results/corpora/{corpus}/benchmarks/download-{split}.tsv"
-    conda:
-        ENVIRONMENT
+    params:
+        settings=download_settings,
+        file=written("download", download_settings),
+        urls="results/corpora/{corpus}/urls.parquet",
+        folder=subpath(output[0], parent=True),
     shell:
-        "amorlip download --settings {params.settings:q} --split {wildcards.split} --urls {params.urls:q}"
+        "amorlip download --settings {params.file:q} --split {wildcards.split} --urls {params.urls:q}"
         " --output {params.folder:q} --processes {threads} --threads {resources.connections}"
         " --timeout-s {resources.timeout_s} --retries {resources.passes} > {log:q} 2>&1"
 
@@ -39,21 +38,20 @@ rule shards:
     output:
         "results/corpora/{corpus}/{split}/manifest.json",
         "results/corpora/{corpus}/{split}/index.parquet",
-    params:
-        settings=lambda wildcards: without(
-            study.corpora[wildcards.corpus], "title", "download", "published_pairs", "emoji"
-        ),
-        folder=subpath(output[0], parent=True),
-    threads: 2
-    resources:
-        mem_mb=8000,
-        runtime=480,
     log:
         "results/corpora/{corpus}/logs/shards-{split}.log",
     benchmark:
         "results/corpora/{corpus}/benchmarks/shards-{split}.tsv"
     conda:
         ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=480,
+    params:
+        settings=shards_settings,
+        file=written("shards", shards_settings),
+        folder=subpath(output[0], parent=True),
     shell:
-        "amorlip shards --settings {params.settings:q} --corpus {wildcards.corpus} --split {wildcards.split}"
+        "amorlip shards --settings {params.file:q} --corpus {wildcards.corpus} --split {wildcards.split}"
         " --folder {params.folder:q} > {log:q} 2>&1"

@@ -5,21 +5,22 @@ rule artwork:
     """Fetch the pinned emoji packages and render their pictures."""
     output:
         "results/corpora/{corpus}/artwork/pictures.parquet",
-    params:
-        settings=lambda wildcards: resolve.as_json(study.corpora[wildcards.corpus].emoji),
-        folder=subpath(output[0], parent=True),
-    threads: 2
-    resources:
-        mem_mb=4000,
-        runtime=60,
     log:
         "results/corpora/{corpus}/logs/artwork.log",
     benchmark:
         "results/corpora/{corpus}/benchmarks/artwork.tsv"
     conda:
         ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=artwork_settings,
+        file=written("artwork", artwork_settings),
+        folder=subpath(output[0], parent=True),
     shell:
-        "amorlip artwork --settings {params.settings:q} --output {params.folder:q} > {log:q} 2>&1"
+        "amorlip artwork --settings {params.file:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
 rule urls:
@@ -28,19 +29,18 @@ rule urls:
         artwork=artwork_of,
     output:
         "results/corpora/{corpus}/urls.parquet",
-    params:
-        settings=lambda wildcards: without(
-            study.corpora[wildcards.corpus], "title", "image", "download", "samples_per_shard", "min_yield", "published_pairs"
-        ),
-        artwork="results/corpora/{corpus}/artwork",
-    resources:
-        mem_mb=8000,
-        runtime=60,
     log:
         "results/corpora/{corpus}/logs/urls.log",
     benchmark:
         "results/corpora/{corpus}/benchmarks/urls.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        settings=urls_settings,
+        file=written("urls", urls_settings),
+        artwork="results/corpora/{corpus}/artwork",
     shell:
-        "amorlip urls --settings {params.settings:q} --artwork {params.artwork:q} --output {output:q} > {log:q} 2>&1"
+        "amorlip urls --settings {params.file:q} --artwork {params.artwork:q} --output {output:q} > {log:q} 2>&1"

@@ -7,18 +7,19 @@ rule tasks:
         artwork=pictures_of,
     output:
         "results/benchmarks/{task}/task.json",
-    params:
-        settings=lambda wildcards: resolve.as_json(study.benchmark.tasks[wildcards.task].source),
-        artwork=lambda wildcards: f"results/corpora/{study.benchmark.tasks[wildcards.task].source.corpus}/artwork",
-        folder=subpath(output[0], parent=True),
-    resources:
-        mem_mb=4000,
-        runtime=240,
     log:
         "results/benchmarks/logs/{task}.log",
     benchmark:
         "results/benchmarks/logs/{task}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=tasks_settings,
+        file=written("tasks", tasks_settings),
+        artwork=lambda wildcards: f"results/corpora/{study.benchmark.tasks[wildcards.task].source.corpus}/artwork",
+        folder=subpath(output[0], parent=True),
     shell:
-        "amorlip tasks --settings {params.settings:q} --artwork {params.artwork:q} --output {params.folder:q} > {log:q} 2>&1"
+        "amorlip tasks --settings {params.file:q} --artwork {params.artwork:q} --output {params.folder:q} > {log:q} 2>&1"

@@ -1,0 +1,86 @@
+"""A study whose stages are stand-ins that only write their outputs: what is tested is Snakemake's own decisions."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+STAND_IN = f"""#!{sys.executable}
+import os, pathlib, sys
+words = sys.argv[sys.argv.index("amorlip") + 1:] if "amorlip" in sys.argv else sys.argv[1:]
+options, name = {{}}, None
+for word in words[1:]:
+    if word.startswith("--"):
+        name = word[2:]
+        options[name] = []
+    else:
+        options[name].append(word)
+made = {{
+    "artwork": ["pictures.parquet"],
+    "download": ["download.json"],
+    "shards": ["manifest.json", "index.parquet"],
+    "tasks": ["task.json"],
+    "train": ["model.safetensors", "metrics.jsonl", "run.yaml", "provenance.json"],
+}}
+stage = words[0]
+folder = (options.get("output") or options.get("folder") or [""])[0]
+files = [os.path.join(folder, file) for file in made[stage]] if stage in made else options.get("outputs", [folder])
+for file in files:
+    path = pathlib.Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(stage + str(sorted(options.items())))
+"""
+
+
+class Study:
+    """The demo's workflow in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "config").symlink_to(REPOSITORY / "config")
+        commands = folder / "commands"
+        commands.mkdir()
+        for name in ("amorlip", "torchrun"):
+            (commands / name).write_text(STAND_IN)
+            (commands / name).chmod(0o755)
+        paths = [str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]
+        self.environment = {**os.environ, "PATH": os.pathsep.join(paths)}
+
+    def snakemake(self, *arguments: str, **changes) -> str:
+        """Run Snakemake with keys of the top-level configuration changed; its output."""
+        extra = self.folder / "changes.yaml"
+        extra.write_text(yaml.safe_dump(changes))
+        command = ["snakemake", "--snakefile", str(REPOSITORY / "workflow/Snakefile"), *arguments]
+        if changes:
+            command += ["--configfile", str(extra)]
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def planned(self, **changes) -> dict[str, int]:
+        """Rule → number of jobs that a dry run lists."""
+        output = self.snakemake("-n", **changes)
+        table = re.search(r"^job +count\n-+ +-+\n(.*?)^total +\d+$", output, re.MULTILINE | re.DOTALL)
+        rows = [line.split() for line in table.group(1).splitlines()] if table else []
+        return {rule: int(count) for rule, count in rows if rule != "all"}
+
+    def planned_outputs(self, **changes) -> set[str]:
+        """Output files of the jobs that a dry run lists."""
+        lines = re.findall(r"^ +output: (.*)$", self.snakemake("-n", **changes), re.MULTILINE)
+        return {path for line in lines for path in line.split(", ")}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Study:
+    """A demo study that has run to its end."""
+    study = Study(tmp_path_factory.mktemp("study"))
+    study.snakemake("--quiet")
+    return study

@@ -1,0 +1,111 @@
+"""Which key, when it changes, reruns which rules: real dry runs of a finished study."""
+
+from __future__ import annotations
+
+import pytest
+
+from amorlip import resolve
+from tests.workflow.conftest import REPOSITORY
+
+pytestmark = pytest.mark.workflow
+
+TASKS = len(resolve.read_yaml(REPOSITORY / "config/benchmarks/demo.yaml")["tasks"])
+TABLES, FIGURES = 1, 3
+SHOWN = {"table": TABLES, "figure": FIGURES, "report": 1}
+
+
+def scale(**keys):
+    return {"overrides": {"scales": {"demo": keys}}}
+
+
+def recipe(**keys):
+    return scale(recipe=keys)
+
+
+CHANGES = [
+    ("nothing", {}, {}),
+    ("figures.dpi", {"figures": {"dpi": 90}}, {"figure": FIGURES, "report": 1}),
+    (
+        "beta_max of AmorLIP",
+        scale(methods={"amorlip_l2log": {"settings": {"beta_max": 0.7}}}),
+        {"train": 1, "evaluate": TASKS, **SHOWN},
+    ),
+    ("a second seed", {"seeds": [0, 1]}, {"train": 2, "evaluate": 2 * TASKS, **SHOWN}),
+    ("optimizer.lr", recipe(optimizer={"lr": 0.003}), {"train": 2, "evaluate": 2 * TASKS, **SHOWN}),
+    ("loader.workers", recipe(loader={"workers": 3}), {"report": 1}),
+    ("checkpoint_every_steps", recipe(checkpoint_every_steps=7), {"report": 1}),
+    ("train_resources.mem_mb", scale(train_resources={"mem_mb": 999}), {"report": 1}),
+    ("evaluation.precision", scale(evaluation={"precision": "bfloat16"}), {"evaluate": 2 * TASKS, **SHOWN}),
+    ("title of a scale", scale(title="Small"), SHOWN),
+    (
+        "title of a method",
+        {"overrides": {"methods": {"clip": {"title": "baseline"}}}},
+        SHOWN,
+    ),
+    ("download.threads", {"overrides": {"corpora": {"demo": {"download": {"threads": 5}}}}}, {"report": 1}),
+    (
+        "caption of a figure",
+        {"overrides": {"experiments": {"training_curves": {"caption": "Other words."}}}},
+        {"figure": 1, "report": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "rules"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
+def test_a_changed_key_reruns_what_it_changes(finished, changes, rules):
+    planned = finished.planned(**changes)
+    if changes:  # the copy of the configuration beside the results follows every change
+        assert planned.pop("selection") == 1
+    assert planned == rules
+
+
+def test_beta_max_reruns_only_amorlip(finished):
+    outputs = finished.planned_outputs(**scale(methods={"amorlip_l2log": {"settings": {"beta_max": 0.7}}}))
+    assert any("amorlip_l2log-seed0" in path for path in outputs)
+    assert not any("clip-seed0" in path for path in outputs)
+
+
+def test_a_new_seed_runs_only_itself(finished):
+    outputs = finished.planned_outputs(seeds=[0, 1])
+    assert any("clip-seed1" in path for path in outputs)
+    assert not any("seed0" in path for path in outputs)
+
+
+def test_a_removed_evaluation_is_made_again_alone(finished):
+    path = finished.folder / "results/demo/evaluations/demo/clip-seed0/openmoji.json"
+    content = path.read_text()
+    times = path.stat()
+    path.unlink()
+    try:
+        assert finished.planned() == {"evaluate": 1, **SHOWN}
+        assert str(path.relative_to(finished.folder)) in finished.planned_outputs()
+    finally:
+        path.write_text(content)
+        import os
+
+        os.utime(path, (times.st_atime, times.st_mtime))
+
+
+def test_a_new_task_is_built_and_evaluated_alone(finished):
+    task = {"title": "mine", "kind": "classification", "main_metric": "acc1", "source": {"kind": "folder", "path": "x"}}
+    planned = finished.planned(overrides={"benchmarks": {"demo": {"tasks": {"mine": task}}}})
+    assert planned == {"selection": 1, "tasks": 1, "evaluate": 2, **SHOWN}
+
+
+def test_bad_keys_stop_before_any_job(finished):
+    import subprocess
+
+    command = ["snakemake", "--snakefile", str(REPOSITORY / "workflow/Snakefile"), "-n", "--config", "sedes=[1]"]
+    done = subprocess.run(command, cwd=finished.folder, env=finished.environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "unknown key 'sedes' (its value: [1])" in (done.stdout + done.stderr) or "did you mean 'seeds'" in (
+        done.stdout + done.stderr
+    )
+    assert "rule " not in done.stdout
+
+
+def test_the_slurm_profile_lists_the_same_jobs(finished):
+    """`slurm` is a link beside the README, so the profile is found from a clone."""
+    output = finished.snakemake("-n", "--forceall", "--profile", str(REPOSITORY / "slurm"))
+    for rule in ("artwork", "download", "shards", "tasks", "train", "evaluate", "table", "figure"):
+        assert f"rule {rule}:" in output
