@@ -245,13 +245,24 @@ def _difference_panels(
         axes.errorbar(frame["mean"], places, xerr=frame["std"], fmt="none", ecolor="#222222", elinewidth=0.9, capsize=2)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.axvline(frame["mean"].mean(), color="black", linewidth=1, linestyle=":")
-        separator = ": " if len(panels) == 1 else "\n"
-        axes.set_title(f"{titles[key]}{separator}mean {frame['mean'].mean():+.2f}")
+        axes.set_title(titles[key] + (": " if len(panels) == 1 else "\n") + _mean(frame["mean"]))
         axes.set_yticks(places, [inputs.benchmark.tasks[task].title for task in order])
+        axes.set_ylim(-0.7, len(order) - 0.3)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         if len(panels) == 1:
             _print_values(axes, frame)
+
+
+def _mean(values: pd.Series) -> str:
+    """The mean over the tasks that were measured, and how many these are if not all."""
+    measured = values.notna().sum()
+    missing = "" if measured == len(values) else f" ({measured} of {len(values)} tasks)"
+    return f"mean {_signed(values.mean())}{missing}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _print_values(axes: Axes, frame: pd.DataFrame) -> None:
@@ -261,7 +272,7 @@ def _print_values(axes: Axes, frame: pd.DataFrame) -> None:
             side = 1 if mean >= 0 else -1
             align = {"xytext": (4 * side, 0), "ha": "left" if side > 0 else "right", "va": "center"}
             align["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-            axes.annotate(f"{mean:+.2f}", (mean + side * std, place), textcoords="offset points", **align)
+            axes.annotate(_signed(mean), (mean + side * std, place), textcoords="offset points", **align)
     axes.margins(x=0.12)
 
 
