@@ -344,7 +344,7 @@ def _span(index: int, count: int, cells: int) -> slice:
 def _curves(axes: Axes, lines: dict[tuple[str, str, str], pd.DataFrame], colours: dict[tuple[str, str], str]) -> None:
     for key, line in lines.items():
         _line(axes, line, colours[key[1:]], linewidth=1, marker="o" if len(line) == 1 else None)
-    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
