@@ -477,6 +477,8 @@ class Benchmark(Section):
             for task in average.tasks or []:
                 if task not in self.tasks:
                     raise ValueError(f"averages.{key}: {unknown_key(task, self.tasks, 'task')}")
+        if both := self.tasks.keys() & self.averages.keys():
+            raise ValueError(f"'{min(both)}' is both a task and an average; rename one")
         known = [*self.tasks, *self.averages]
         for group in self.columns:
             for column in group.columns:

@@ -18,6 +18,7 @@ from amorlip import files
 from amorlip.config import Benchmark, Corpus, Experiment, Method, Scale, Section, Selection
 from amorlip.errors import AmorlipError
 from amorlip.objectives import registry
+from amorlip.reporting import options
 
 FILES: dict[str, tuple[str, type[Section]]] = {
     "selection": ("config.yaml, paper.yaml: the top-level file", Selection),
@@ -32,9 +33,10 @@ END = "<!-- end of generated keys -->"
 
 
 def schemas() -> dict[str, str]:
-    """File name → JSON schema of each kind of configuration file, and of each objective's settings."""
+    """File name → JSON schema of each kind of configuration file, each objective's settings and each function's options."""
     sections = {name: section for name, (_, section) in FILES.items()}
     sections |= {f"settings.{name}": registry.settings_type(name) for name in registry.OBJECTIVES}
+    sections |= {f"options.{name}": section for name, section in {**options.TABLES, **options.FIGURES}.items()}
     return {
         f"{name}.schema.json": json.dumps(section.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
         for name, section in sections.items()
@@ -49,10 +51,16 @@ def key_tables() -> str:
     parts.append("## Settings of the objectives\n")
     for name in registry.OBJECTIVES:
         parts += [f"### `{name}`\n", *_tables(registry.settings_type(name))]
+    for kind, functions in (("tables", options.TABLES), ("figures", options.FIGURES)):
+        parts.append(f"## Options of the {kind}\n")
+        for name, section in functions.items():
+            parts += [f"### `{name}`\n", *_tables(section)]
     return "\n".join(parts)
 
 
 def _tables(section: type[Section]) -> list[str]:
+    if not section.model_fields:
+        return [f"{_line(section.__doc__)}\n"]
     rows = ["| key | type | default | meaning |", "|---|---|---|---|", *_rows(section, "")]
     return [f"{_line(section.__doc__)}\n", "\n".join(rows), ""]
 
