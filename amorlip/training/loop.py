@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import nullcontext
-from itertools import count
 from pathlib import Path
 
 from open_clip import get_model_config
@@ -72,8 +72,7 @@ class Trainer:
         """From the current step to the end. Raises Interrupted after a signal, once the step it came in is saved."""
         if self.step and self.step % self.steps_per_epoch == 0:
             self._finish_epoch()
-        batches = self.session.loader.batches(self.step) if self.step < self.session.steps else ()
-        for step, batch in zip(count(self.step), batches, strict=False):
+        for step, batch in enumerate(self._batches(), start=self.step):
             self._train_on(batch, step)
             stop, epoch_ends = self.world.any(request.signal is not None), self.step % self.steps_per_epoch == 0
             if stop or epoch_ends or self.step % self.recipe.checkpoint_every_steps == 0:
@@ -88,6 +87,15 @@ class Trainer:
         if self.world.is_main:
             results.write(self.session, self.journal, self.output)
             logger.info("%s: done, weights in %s", self.session.run.name, self.output / "model.safetensors")
+
+    def _batches(self) -> Iterator[Batch]:
+        if self.step == self.session.steps:
+            return
+        batches = self.session.loader.batches(self.step)
+        with signals.held():  # the loader's processes start with the first batch
+            first = next(batches)
+        yield first
+        yield from batches
 
     def _train_on(self, batch: Batch, step: int) -> None:
         epoch, within = divmod(step, self.steps_per_epoch)
@@ -105,7 +113,7 @@ class Trainer:
         """Evaluate and record the epoch that has just ended, unless that was done before an interruption."""
         epoch = self.step // self.steps_per_epoch
         if self.journal.lacks_epoch(epoch):
-            with self.journal.paused(), rng.preserved():
+            with self.journal.paused(), rng.preserved(), signals.held():
                 tasks = {name: self._evaluate(task, folder) for name, (task, folder) in self.tasks.items()}
             self.journal.close_epoch(epoch, self.step, tasks)
 

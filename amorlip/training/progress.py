@@ -130,7 +130,8 @@ def line(record: dict[str, Any], *, steps: int, epochs: int) -> str:
     """A step's record as one line, with the time that is left."""
     batch = record["samples_seen"] / record["step"]
     left = timedelta(seconds=round((steps - record["step"]) * batch / record["samples_per_s"]))
-    names = [*SHOWN_FIRST, *(name for name in record if name not in (*SHOWN_FIRST, *HIDDEN))]
+    hidden = HIDDEN if record["skipped_steps"] else (*HIDDEN, "skipped_steps")
+    names = [*SHOWN_FIRST, *(name for name in record if name not in (*SHOWN_FIRST, *hidden))]
     place = f"step {record['step']}/{steps}  epoch {record['epoch']}/{epochs}"
     return f"{place}  {record['samples_per_s']:.0f} pairs/s  ETA {left}  {values({n: record[n] for n in names})}"
 

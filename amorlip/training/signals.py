@@ -34,8 +34,7 @@ class StopRequest:
 
 @contextmanager
 def listening() -> Iterator[StopRequest]:
-    """Within the block SIGTERM, SIGURG and SIGUSR1 only leave a note. Loader processes that are forked in it inherit
-    this, so a signal to the whole job does not take them away from the step that is being finished."""
+    """Within the block SIGTERM, SIGURG and SIGUSR1 only leave a note."""
     request = StopRequest()
     before = {number: signal.signal(number, request._receive) for number in SIGNALS}
     try:
@@ -43,6 +42,20 @@ def listening() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """The signals wait until the end of the block, and processes that are started in it never get them.
+
+    Schedulers signal every process of a job. A data-loading process would die of SIGTERM and take the step that is
+    being finished with it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

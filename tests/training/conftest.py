@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,7 @@ def write_corpus(folder: Path, pairs: int = PAIRS) -> Path:
                 ranges = [_add(tar, f"{sample:05d}.png", buffer.getvalue()), _add(tar, f"{sample:05d}.txt", caption)]
                 rows.append((sample, number, *ranges[0], *ranges[1]))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        shards.append(
-            {"name": path.name, "samples": len(ids), "bytes": path.stat().st_size, "sha256": digest}
-        )
+        shards.append({"name": path.name, "samples": len(ids), "bytes": path.stat().st_size, "sha256": digest})
     columns = ["sample_id", "shard", "image_offset", "image_bytes", "caption_offset", "caption_bytes"]
     types = dict(zip(columns, ["int64", "int32", "int64", "int32", "int64", "int32"], strict=True))
     pd.DataFrame(rows, columns=columns).astype(types).to_parquet(folder / "index.parquet")
@@ -54,7 +53,7 @@ def write_corpus(folder: Path, pairs: int = PAIRS) -> Path:
     return folder
 
 
-def make_run(objective: str = "clip", settings: dict[str, Any] | None = None, seed: int = 0, **recipe: Any) -> Run:
+def tiny_run(objective: str = "clip", settings: dict[str, Any] | None = None, seed: int = 0, **recipe: Any) -> Run:
     """A run of 3 epochs of 5 steps of 8 pairs; `recipe` changes its recipe, nested as there."""
     base = {
         "corpus": "tiny",
@@ -88,3 +87,8 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus") / "train")
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Run]:
+    return tiny_run

@@ -1,0 +1,123 @@
+"""Checkpoints: whole, verified, harmless."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+
+import pytest
+import torch
+
+from amorlip import files
+from amorlip.errors import AmorlipError
+from amorlip.training import checkpoint
+from amorlip.training.checkpoint import Checkpoints
+
+
+def state(number: float) -> dict:
+    return {"model": {"weight": torch.full((1000,), number)}, "seconds": number}
+
+
+@pytest.fixture
+def saved(tmp_path) -> Checkpoints:
+    checkpoints = Checkpoints(tmp_path / "c")
+    for step in (5, 10, 15):
+        checkpoints.save(step, state(step))
+    return checkpoints
+
+
+@pytest.fixture
+def warnings(caplog):
+    caplog.set_level(logging.WARNING, logger="amorlip")
+    return caplog
+
+
+def test_nothing_yet(tmp_path):
+    assert Checkpoints(tmp_path / "absent").latest() is None
+
+
+def test_the_newest_two_are_kept(saved):
+    step, found = saved.latest()
+    assert step == 15
+    assert torch.equal(found["model"]["weight"], torch.full((1000,), 15.0))
+    names = sorted(path.name for path in saved.folder.iterdir())
+    assert names == [f"step-000000{step}.{kind}" for step in (10, 15) for kind in ("json", "pt")]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def lose(path):
+    path.unlink()
+
+
+def spoil_digest(path):
+    path.with_suffix(".json").write_text('{"step": 15')
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lose, spoil_digest])
+def test_a_damaged_one_falls_back_to_the_one_before(saved, warnings, damage):
+    damage(saved.folder / "step-00000015.pt")
+    assert saved.latest()[0] == 10
+    assert len(warnings.records) == 1
+    assert "step-00000015.pt cannot be used" in warnings.records[0].getMessage()
+    assert "\n" not in warnings.records[0].getMessage()
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ("pickled code was run",)
+
+
+def test_pickled_code_is_refused_and_not_run(saved, warnings, capsys):
+    path = saved.folder / "step-00000015.pt"
+    torch.save({"model": Payload()}, path)
+    files.write_json(path.with_suffix(".json"), {"step": 15, "sha256": files.sha256(path)})
+    assert saved.latest()[0] == 10
+    path.write_bytes(pickle.dumps(Payload(), protocol=2))
+    files.write_json(path.with_suffix(".json"), {"step": 15, "sha256": files.sha256(path)})
+    assert saved.latest()[0] == 10
+    assert "pickled code was run" not in capsys.readouterr().out
+    assert len(warnings.records) == 2
+
+
+def test_none_readable_is_an_error_not_a_new_start(saved, warnings):
+    for step in (10, 15):
+        cut(saved.folder / f"step-000000{step}.pt")
+    with pytest.raises(AmorlipError, match="no checkpoint can be read; delete this folder"):
+        saved.latest()
+
+
+def test_tidy_removes_what_a_kill_left(saved):
+    (saved.folder / ".step-00000020.pt.x1.pt").write_bytes(b"half")
+    (saved.folder / "step-00000020.pt").write_bytes(b"whole, but its digest is missing")
+    assert saved.latest()[0] == 15
+    saved.tidy()
+    assert len(list(saved.folder.iterdir())) == 4
+
+
+def test_key_changes_with_what_decides_the_weights_only(make_run):
+    def key(digest="d", architecture=None, **recipe):
+        return checkpoint.key(make_run(**recipe), digest, architecture or {"width": 1})
+
+    same = [
+        key(loader={"workers": 3}), key(checkpoint_every_steps=1), key(log_every_steps=1), key(on_nonfinite="skip")
+    ]  # fmt: skip
+    other = [key(seed=1), key(epochs=4), key(threads_per_rank=2), key("e"), key(architecture={"width": 2})]
+    other += [key(loader={"workers": 0, "shuffle_window": 1}), key(epoch_tasks=["openmoji"])]
+    assert set(same) == {key()}
+    assert len({key(), *other}) == len(other) + 1
+    assert len(key()) == 12
+
+
+def test_not_a_number_is_never_saved():
+    checkpoint.require_finite({"never": torch.tensor([1.0, float("inf")]), "count": torch.tensor(3)}, "model", 7)
+    with pytest.raises(AmorlipError, match="step 7: 'layer.weight' of the model is not a number"):
+        checkpoint.require_finite({"layer.weight": torch.tensor([1.0, float("nan")])}, "model", 7)

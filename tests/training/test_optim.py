@@ -1,0 +1,170 @@
+"""Parameter groups, rates, clipping, and steps that must change nothing."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from amorlip.errors import AmorlipError
+from amorlip.training.distributed import World
+from amorlip.training.optim import Optimizer
+
+WORLD = World(torch.device("cpu"))
+
+
+class Toy(nn.Module):
+    """Parameters of every kind: a matrix, a gain, a bias, and the scalars of the logits."""
+
+    def __init__(self, bias: bool = True) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.matrix = nn.Parameter(torch.randn(3, 4, generator=generator))
+        self.gain = nn.Parameter(torch.ones(4))
+        self.shift = nn.Parameter(torch.randn(4, generator=generator))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.logit_bias = nn.Parameter(torch.tensor(-10.0)) if bias else None
+
+
+@pytest.fixture
+def build(make_run):
+    def build(model: nn.Module, *, steps: int = 10, **recipe) -> Optimizer:
+        base = {"schedule": {"warmup_steps": 0}, "optimizer": {"lr": 0.1, "weight_decay": 0.2}}
+        return Optimizer(model, make_run(**{**base, **recipe}).recipe, steps=steps, world=WORLD)
+
+    return build
+
+
+def give_gradients(model: nn.Module, value: float = 0.3) -> None:
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, value) if parameter.requires_grad else None
+
+
+def one_step(optimizer: Optimizer, model: nn.Module, step: int = 0, value: float = 0.3, loss: float = 1.0):
+    give_gradients(model, value)
+    return optimizer.update(torch.tensor(loss), step)
+
+
+def test_first_update_against_float64(build):
+    """Adam's first step is -lr sign(g) up to eps; decay is decoupled and acts on matrices alone."""
+    model = Toy()
+    before = {name: value.detach().double().numpy() for name, value in copy.deepcopy(model).named_parameters()}
+    update = one_step(build(model), model)
+    move = 0.1 * 0.3 / (0.3 + 1e-6)
+    for name, value in model.named_parameters():
+        kept = 1 - 0.1 * 0.2 if name == "matrix" else 1.0
+        np.testing.assert_allclose(value.detach().numpy(), before[name] * kept - move, rtol=1e-6, err_msg=name)
+    assert update.grad_norm.item() == pytest.approx(0.3 * math.sqrt(12 + 4 + 4))
+    assert update.applied and not update.failed
+
+
+def test_clipping_is_of_the_encoders_alone(build):
+    model = Toy()
+    update = one_step(build(model, optimizer={"lr": 0.1, "grad_clip": 0.5}), model)
+    norm = 0.3 * math.sqrt(20)
+    assert update.grad_norm.item() == pytest.approx(norm)
+    assert model.matrix.grad[0, 0].item() == pytest.approx(0.3 * 0.5 / norm, rel=1e-5)
+    assert model.logit_scale.grad.item() == pytest.approx(0.3)
+    assert model.logit_bias.grad.item() == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("where", ["loss", "encoder", "logit_scale"])
+def test_a_step_that_is_not_finite_changes_nothing(build, where):
+    model = Toy()
+    optimizer = build(model)
+    one_step(optimizer, model)
+    weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.adamw.state_dict()["state"])
+    give_gradients(model)
+    if where == "encoder":
+        model.gain.grad[2] = float("inf")
+    if where == "logit_scale":
+        model.logit_scale.grad.fill_(float("nan"))
+    update = optimizer.update(torch.tensor(float("nan") if where == "loss" else 1.0), 1)
+    assert update.failed and not update.applied
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    for number, values in optimizer.adamw.state_dict()["state"].items():
+        for name, value in values.items():
+            assert torch.equal(value, state[number][name]), name
+    assert one_step(optimizer, model, step=2).applied
+    assert not torch.equal(model.matrix, weights["matrix"])
+
+
+def test_logit_scale_stays_in_its_bounds(build):
+    model = Toy(bias=False)
+    optimizer = build(model, logit_scale={"init": 10.0, "max": 20.0, "lr": 5.0})
+    one_step(optimizer, model, value=-1.0)
+    assert model.logit_scale.exp().item() == pytest.approx(20.0)
+    one_step(optimizer, model, step=1, value=100.0)
+    assert model.logit_scale.item() == 0.0
+
+
+def test_logit_scale_has_its_own_rate_without_warmup(build):
+    model = Toy()
+    optimizer = build(model, logit_scale={"lr": 0.01}, schedule={"warmup_steps": 5})
+    for step in range(3):
+        one_step(optimizer, model, step=step)
+        assert optimizer.scale_learning_rate().item() == pytest.approx(0.01)
+        assert optimizer.adamw.param_groups[0]["lr"] == pytest.approx(0.1 * (step + 1) / 5)
+    assert model.logit_scale.item() == pytest.approx(math.log(10) - 0.03, rel=1e-4)
+
+
+def test_logit_scale_follows_the_encoders_without_a_rate_of_its_own(build):
+    model = Toy()
+    optimizer = build(model, schedule={"warmup_steps": 5})
+    one_step(optimizer, model)
+    assert optimizer.scale_learning_rate() is None
+    assert model.logit_scale.item() == pytest.approx(math.log(10) - 0.02, rel=1e-5)
+
+
+def test_rate_drops_once_at_the_threshold(build):
+    model = Toy(bias=False)
+    drop = {"temperature": 1 / 12, "factor": 0.25}
+    optimizer = build(model, logit_scale={"init": 10.0, "lr": 0.01, "drop": drop})
+    rates = []
+    for step, tau in enumerate([10.0, 11.9, 12.1, 11.0]):
+        with torch.no_grad():
+            model.logit_scale.fill_(math.log(tau))
+        one_step(optimizer, model, step=step)
+        rates.append(optimizer.scale_learning_rate().item())
+    np.testing.assert_allclose(rates, [0.01, 0.01, 0.0025, 0.0025], rtol=1e-6)
+    other = build(Toy(bias=False), logit_scale={"init": 10.0, "lr": 0.01, "drop": drop})
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert other.scale_rate(torch.tensor(0.0)).item() == pytest.approx(0.0025)
+
+
+def test_a_fixed_logit_scale_is_left_alone(build):
+    model = Toy(bias=False)
+    model.logit_scale.requires_grad_(False)
+    optimizer = build(model, logit_scale={"learnable": False, "lr": 0.1})
+    one_step(optimizer, model)
+    assert model.logit_scale.exp().item() == pytest.approx(10.0)
+    assert optimizer.scale_learning_rate() is None
+
+
+@pytest.mark.parametrize("own", [{}, {"lr": 0.01, "drop": {"temperature": 0.09, "factor": 0.5}}])
+def test_an_optimizer_goes_on_from_its_state_bit_by_bit(build, own):
+    def run(model: Toy, optimizer: Optimizer, steps: range) -> None:
+        for step in steps:
+            one_step(optimizer, model, step=step, value=math.sin(step))
+
+    through, halves = Toy(), Toy()
+    run(through, build(through, logit_scale=own), range(6))
+    first = build(halves, logit_scale=own)
+    run(halves, first, range(3))
+    second = build(halves, logit_scale=own)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    run(halves, second, range(3, 6))
+    for name, value in through.state_dict().items():
+        assert torch.equal(value, halves.state_dict()[name]), name
+
+
+def test_impossible_settings_are_one_clear_line(build):
+    with pytest.raises(AmorlipError, match="recipe.optimizer: .*beta"):
+        build(Toy(), optimizer={"lr": 0.1, "beta2": 1.0})
+    with pytest.raises(AmorlipError, match="warmup_steps is 10"):
+        build(Toy(), schedule={"warmup_steps": 10})
