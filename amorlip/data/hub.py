@@ -93,7 +93,7 @@ def _fetch_all(api: HfApi, repository: str, commit: str, wanted: list[RepoFile],
                     flush=True,
                 )
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
 
 
@@ -142,10 +142,12 @@ def _is(path: Path, file: RepoFile) -> bool:
 
 def _patiently(call: Callable[[], T]) -> T:
     """`call`, again after a while where the hub is busy or broken or the network fails."""
+    from huggingface_hub.errors import HTTPError
+
     for wait in WAITS_S:
         try:
             return call()
-        except OSError as error:
+        except (HTTPError, OSError) as error:
             if not _passing(error):
                 raise
             print(f"{_first_line(error)}; trying again in {wait} s", flush=True)
@@ -155,16 +157,24 @@ def _patiently(call: Callable[[], T]) -> T:
 
 def _passing(error: Exception) -> bool:
     """Whether another try may help: no answer, a short one, or one that says so. Not: no space left on the disk."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
     response = getattr(error, "response", None)
     if response is not None:
         return response.status_code in (408, 429) or response.status_code >= 500
-    return getattr(error, "errno", None) is None
+    return getattr(error, "errno", None) is None and not isinstance(error, OfflineModeIsEnabled)
 
 
 @contextmanager
 def _one_line(repository: str, revision: str) -> Iterator[None]:
     """What the hub's client raises, as one line that says what to do."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     name = f"the dataset repository {repository}"
     try:
@@ -175,7 +185,9 @@ def _one_line(repository: str, revision: str) -> Iterator[None]:
         raise AmorlipError(f"{name} does not exist, or is private: then set HF_TOKEN") from error
     except RevisionNotFoundError as error:
         raise AmorlipError(f"{name} has no revision '{revision}'") from error
-    except OSError as error:
+    except HFValidationError as error:
+        raise AmorlipError(f"{name}: not a name of the form owner/name") from error
+    except (HTTPError, OSError) as error:
         reason = _first_line(error)
         raise AmorlipError(f"{name} cannot be downloaded ({reason}); run again to continue") from error
 
