@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 from amorlip import files
 from amorlip.errors import AmorlipError
@@ -98,7 +99,6 @@ def _fetch_all(api: HfApi, repository: str, commit: str, wanted: list[RepoFile],
 
 
 def _fetch(api: HfApi, repository: str, commit: str, file: RepoFile, path: Path) -> None:
-    from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
     if path.is_file() and _is(path, file):
@@ -106,7 +106,7 @@ def _fetch(api: HfApi, repository: str, commit: str, file: RepoFile, path: Path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Named after the content, so that another revision's beginning is never continued.
     part = path.with_name(f".{path.name}.{_digest(file)[:12]}.part")
-    url = hf_hub_url(repository, file.path, repo_type="dataset", revision=commit, endpoint=api.endpoint)
+    url = f"{api.endpoint}/datasets/{repository}/resolve/{commit}/{quote(file.path)}"
     _patiently(lambda: _continue(url, part, file.size, build_hf_headers()))
     if not _is(part, file):
         part.unlink()

@@ -36,8 +36,6 @@ def hub(monkeypatch):
     made.repositories[NAME] = dict(FILES)
     # The client reads HF_ENDPOINT once, when it is imported.
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", made.url)
-    template = made.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
@@ -207,9 +205,11 @@ def test_the_endpoint_of_the_environment(hub, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["test/0.tar", "classnames.txt"])
-def test_the_stand_in_satisfies_the_hubs_own_client(hub, tmp_path, name):
+def test_the_stand_in_satisfies_the_hubs_own_client(hub, tmp_path, name, monkeypatch):
     from huggingface_hub import hf_hub_download
 
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     hf_hub_download(NAME, name, repo_type="dataset", local_dir=tmp_path)
     assert (tmp_path / name).read_bytes() == FILES[name]
     assert hub.visits("HEAD")
