@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from amorlip.errors import AmorlipError
+from amorlip.evaluation.class_cache import ClassCache
 from amorlip.evaluation.images import ImageBatch, batches
 from amorlip.evaluation.sets import Record
 
@@ -36,6 +37,7 @@ class Encoder:
     """Autocast on a GPU: float32, bfloat16 or float16. On a CPU always float32."""
     batch_size: int
     workers: int
+    class_cache: ClassCache | None = None
 
     def images(self, records: Callable[[], Iterator[Record]]) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
         """Per batch of `records()`, in order: features (B, D), float32, of unit length, on the device; and the batch.
@@ -64,6 +66,13 @@ class Encoder:
 
     def classes(self, names: Sequence[str], templates: Sequence[str]) -> torch.Tensor:
         """Class embeddings (C, D): the mean over templates of a name's normalised features, normalised again."""
+        if self.class_cache is None:
+            return self._classes(names, templates)
+        return self.class_cache.get(
+            names, templates, self.precision, self.device, lambda: self._classes(names, templates)
+        )
+
+    def _classes(self, names: Sequence[str], templates: Sequence[str]) -> torch.Tensor:
         step = max(1, PROMPTS_AT_ONCE // len(templates))
         embeddings = []
         for start in range(0, len(names), step):

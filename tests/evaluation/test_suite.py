@@ -13,6 +13,7 @@ import torch
 from amorlip import models
 from amorlip.errors import AmorlipError
 from amorlip.evaluation import suite
+from amorlip.evaluation.class_cache import ClassCache
 
 KINDS = {
     "classification": "acc1",
@@ -93,6 +94,13 @@ def test_predictions_are_written_beside(toy, made, kind, tmp_path):
     if kind.startswith("classification"):
         assert rows["correct"].mean() == result["metrics"]["acc1"]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_class_embeddings_are_kept_for_the_next_task(toy, made, tmp_path, monkeypatch):
+    first = run(toy, made, "classification", class_cache=ClassCache(tmp_path / "classes", "toy"))
+    monkeypatch.setattr(toy.model, "encode_text", None)
+    second = run(toy, made, "classification_grouped", class_cache=ClassCache(tmp_path / "classes", "toy"))
+    assert second["per_class"] == first["per_class"]
 
 
 def test_a_failed_evaluation_leaves_no_predictions(toy, made, tmp_path):
