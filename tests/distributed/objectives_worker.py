@@ -16,24 +16,24 @@ import objectives_reference as reference
 
 from amorlip.objectives import registry, similarities
 
-BATCH, STEPS_PER_EPOCH, STEPS = 24, 3, 6
+BATCH, STEPS_PER_EPOCH, STEPS = 24, 2, 4
 CASES = {
     "clip": ("clip", {}),
     "siglip": ("siglip", {}),
     "sogclr": ("sogclr", {"gamma": 0.3}),
     "fastclip": ("fastclip", {"gamma_horizon_epochs": 2}),
-    "neuclip": ("neuclip", {"prototypes": 30, "reseed_steps": 4, "t_u": 2}),
+    "neuclip": ("neuclip", {"prototypes": 30, "reseed_steps": 3, "t_u": 2}),
     "l2log": ("amorlip_l2log", {"beta_horizon_epochs": 2}),
     "l2log_blocks": ("amorlip_l2log", {"beta_horizon_epochs": 2}),
     "l2log_target": ("amorlip_l2log", {"beta_horizon_epochs": 2, "normaliser": "target", "t_online": 2}),
     "l2log_negatives": ("amorlip_l2log", {"beta_horizon_epochs": 2, "amortize": "negatives"}),
     "kl": ("amorlip_fdiv", {"beta_horizon_epochs": 2, "fdiv_reduction": "release"}),
     "js": ("amorlip_fdiv", {"beta_horizon_epochs": 2, "divergence": "js"}),
-    "local": ("amorlip_l2log", {"negatives": "local", "t_online": 3, "beta_horizon_epochs": 2}),
-    "local_target": ("amorlip_l2log", {"negatives": "local", "normaliser": "target", "t_online": 3}),
+    "local": ("amorlip_l2log", {"negatives": "local", "t_online": 2, "beta_horizon_epochs": 2}),
+    "local_target": ("amorlip_l2log", {"negatives": "local", "normaliser": "target", "t_online": 2}),
     "local_fit": (
         "amorlip_l2log",
-        {"negatives": "local", "target_negatives": "local", "normaliser": "target", "t_online": 3},
+        {"negatives": "local", "target_negatives": "local", "normaliser": "target", "t_online": 2},
     ),
 }
 

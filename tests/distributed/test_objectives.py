@@ -66,7 +66,7 @@ def test_local_negatives_exchange_nothing_in_stage_two(ranks):
     for rank in ranks:
         for case in ("local", "local_target", "local_fit"):
             counts = [step["calls"] for step in rank[case]["steps"]]
-            assert counts[1:3] == [0, 0] and counts[4:6] == [0, 0]
+            assert counts[1] == counts[3] == 0 and counts[0] > 0 and counts[2] > 0
         fits = [rank[case]["steps"][0]["calls"] for case in ("local_target", "local_fit")]
         # Three averages of gradients and one of the starting bias; the features only for a global target.
         assert fits == [5, 4]

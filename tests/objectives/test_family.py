@@ -63,7 +63,7 @@ def test_with_the_partition_function_it_is_twice_infonce():
     loss = contrast(features, Pairs(features, reference.make_context()), Normalisation(log_z))
     twice = [2 * g for g in reference.gradients(reference.infonce(features), features)]
     assert reference.error(reference.gradients(loss, features), twice) < 1e-12
-    assert float(infonce_bound(loss, log_z)) == pytest.approx(float(reference.infonce(features)), abs=1e-12)
+    assert float(infonce_bound(loss, log_z)) == pytest.approx(float(reference.infonce(features).detach()), abs=1e-12)
 
 
 def test_bound_holds_for_any_lambda():
@@ -72,7 +72,7 @@ def test_bound_holds_for_any_lambda():
     for seed in range(5):
         log_lambda = arbitrary_lambda(features, seed)
         bound = infonce_bound(contrast(features, pairs, Normalisation(log_lambda)), log_lambda)
-        assert float(bound) > float(reference.infonce(features)) + 0.1
+        assert float(bound) > float(reference.infonce(features).detach()) + 0.1
 
 
 @pytest.mark.parametrize("positive_weight", [1.0, 1e-3])

@@ -1,0 +1,89 @@
+"""Networks learn a planted log Z, whichever the amortization objective, the logit scale and the start."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from amorlip.objectives import divergences
+from amorlip.objectives.amortization import Amortization
+
+WIDTH = 32
+SPREADS = {14.3: 1.5, 40.0: 0.7, 100.0: 0.35}
+"""How far features lie apart at a logit scale, so that a constant has a squared error between 0.4 and 3."""
+
+
+class Planted:
+    """Features in a cone, and log Z(u) = log Σ_k exp(τ<u, v_k>) of 64 planted directions."""
+
+    def __init__(self, tau: float) -> None:
+        self.tau, self.generator = tau, torch.Generator().manual_seed(1)
+        self.axis = normalize(self._noise(WIDTH), dim=0)
+        self.directions = normalize(self.axis + 0.5 * self._unit(64), dim=1)
+
+    def _noise(self, *shape):
+        return torch.randn(shape, generator=self.generator)
+
+    def _unit(self, *shape):
+        return normalize(self._noise(*shape, WIDTH), dim=-1)
+
+    def sample(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        features = normalize(self.axis + SPREADS[self.tau] * self._unit(2, count), dim=-1)
+        return features, (self.tau * (features.double() @ self.directions.T.double())).logsumexp(-1).float()
+
+
+def fresh_networks() -> Amortization:
+    amortization = Amortization(WIDTH, WIDTH, lr=1e-3, grad_clip=1.0, world_size=1)
+    amortization.reinitialise(0)
+    return amortization
+
+
+def squared_error(amortization, features, log_z) -> float:
+    with torch.no_grad():
+        return float((amortization.online(features) - log_z).square().mean())
+
+
+def fit(amortization, name, batches, steps):
+    """One Adam step per batch; fails at once where a parameter is not finite."""
+    for step in range(steps):
+        amortization.fit(*next(batches), getattr(divergences, name), steps=1)
+        if step % 100 == 0 or step < 5:
+            assert all(bool(parameter.isfinite().all()) for parameter in amortization.online.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["data", "zero"])
+@pytest.mark.parametrize("tau", list(SPREADS))
+@pytest.mark.parametrize("name", ["l2_log", "kl", "js"])
+def test_a_batch_is_learned(name, tau, start):
+    """Within 3,000 steps; with `zero` from up to 92 below log Z, where exp(log Z - log λ) overflows."""
+    features, log_z = Planted(tau).sample(128)
+    assert float(log_z.var(dim=1).min()) > 0.4
+    amortization = fresh_networks()
+    if start == "data":
+        amortization.start_at(log_z.mean(1))
+    fit(amortization, name, iter(lambda: (features, log_z), None), 3000)
+    assert squared_error(amortization, features, log_z) < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["l2_log", "kl", "js"])
+def test_the_function_is_learned(name):
+    """From ever new features at CLIP's initial logit scale; the error is that of features not seen before."""
+    planted = Planted(14.3)
+    amortization = fresh_networks()
+    fit(amortization, name, iter(lambda: planted.sample(512), None), 3000)
+    features, log_z = planted.sample(2000)
+    assert float(log_z.var(dim=1).min()) > 0.4
+    assert squared_error(amortization, features, log_z) < 0.01
+
+
+@pytest.mark.parametrize("name", ["l2_log", "kl", "js"])
+def test_far_from_the_start_nothing_overflows(name):
+    features, log_z = Planted(100.0).sample(128)
+    assert float(log_z.mean()) > 89
+    amortization = fresh_networks()
+    before = squared_error(amortization, features, log_z)
+    fit(amortization, name, iter(lambda: (features, log_z), None), 100)
+    assert squared_error(amortization, features, log_z) < before - 100
