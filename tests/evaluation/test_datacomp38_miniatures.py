@@ -1,0 +1,99 @@
+"""A miniature of each of the 38 sets goes the whole way: from a hub to one average."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from amorlip.config import Benchmark
+from amorlip.data import hub as downloads
+from amorlip.errors import AmorlipError
+from amorlip.evaluation import suite
+from amorlip.evaluation.aggregate import averages
+from amorlip.resolve import read_yaml, validate
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from hub_standin import COMMIT, Hub
+
+SAMPLES, CLASSES = 12, 6
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> Benchmark:
+    path = Path(__file__).parents[2] / "config" / "benchmarks" / "datacomp38.yaml"
+    return validate(Benchmark, read_yaml(path), str(path))
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    made = Hub()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", made.url)
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    yield made
+    made.close()
+
+
+def classification(sets, task, folder):
+    metadata = [[(n * 7 + column) % 3 for column in range(len(task.metadata))] for n in range(SAMPLES)]
+    sets.classification(
+        folder, sets.pictures(SAMPLES), [n % CLASSES for n in range(SAMPLES)], [f"kind {n}" for n in range(CLASSES)],
+        ["a {c}", "{c}"], metadata=metadata if task.metadata else None, shards=2, kind="webp",
+    )  # fmt: skip
+
+
+def retrieval(sets, task, folder):
+    sets.retrieval(folder, sets.pictures(SAMPLES), [[f"{n} {k}" for k in range(5)] for n in range(SAMPLES)])
+
+
+def association(sets, task, folder):
+    words = [f"word{n}" for n in range(15)]
+    rounds = [(f"cue {n}", words[n % 3 : n % 3 + (5, 6, 10, 12)[n % 4]], words[n % 3 : n % 3 + 2]) for n in range(12)]
+    sets.association(folder, dict(zip(words, sets.pictures(15), strict=True)), rounds)
+
+
+WRITERS = {
+    "classification": classification,
+    "classification_grouped": classification,
+    "retrieval": retrieval,
+    "association": association,
+}
+
+
+@pytest.fixture
+def published(hub, sets, benchmark, tmp_path):
+    """Miniatures of all sets on the hub, with the other files such repositories have; and the tasks, as small."""
+    tasks = {}
+    for key, task in benchmark.tasks.items():
+        folder = tmp_path / "published" / key
+        folder.mkdir(parents=True)
+        WRITERS[task.kind](sets, task, folder)
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        hub.repositories[task.source.repository] = {"README.md": b"", "loader.py": b"", ".gitattributes": b"", **files}
+        tasks[key] = task.model_copy(update={"samples": SAMPLES, "classes": task.classes and CLASSES})
+    return tasks
+
+
+def test_38_sets_and_one_average(toy, hub, published, benchmark, tmp_path):
+    values = {}
+    for key, task in published.items():
+        folder = tmp_path / "benchmarks" / key
+        assert downloads.download(task.source.repository, "main", folder, downloads.EVALUATION_SET) == COMMIT
+        assert not list(folder.rglob("*.py")) and not list(folder.rglob("README.md"))
+        result = suite.evaluate(toy.model, toy.preprocess, toy.tokenizer, task, folder, device="cpu", batch_size=8)
+        assert result["main_metric"] == benchmark.tasks[key].main_metric and 0 <= result["value"] <= 1
+        assert (result["groups"] is not None) == (task.kind == "classification_grouped")
+        values[key] = result["value"]
+    result = averages(benchmark, values)
+    assert len(values) == 38
+    assert result["average_38"] == pytest.approx(sum(values.values()) / 38)
+    values.pop("fmow")
+    assert averages(benchmark, values)["average_38"] is None
+
+
+def test_a_set_of_another_size_is_no_part_of_it(toy, hub, sets, published, tmp_path):
+    task = published["imagenetv2"].model_copy(update={"samples": SAMPLES + 1})
+    downloads.download(task.source.repository, "main", tmp_path / "short", downloads.EVALUATION_SET)
+    with pytest.raises(AmorlipError, match="12 samples, the benchmark says 13"):
+        suite.evaluate(toy.model, toy.preprocess, toy.tokenizer, task, tmp_path / "short", device="cpu", batch_size=8)
