@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 from amorlip.config import Corpus, MirrorSource
 from amorlip.data import hub, img2dataset_call
-from amorlip.errors import AmorlipError
 from amorlip.files import sha256, write_json, write_text
 
 RECORD = "download.json"
@@ -54,8 +53,6 @@ def _mirror(source: MirrorSource, split: str, folder: Path) -> dict[str, Any]:
     commit = hub.download(source.repository, source.revision, folder, [pattern], others)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.tar"))
     shards = [name for name in names if fnmatch(name, pattern) and not any(fnmatch(name, other) for other in others)]
-    if not shards:
-        raise AmorlipError(f"the dataset repository {source.repository} has no file that matches '{pattern}'")
     return {"revision": commit, "requested": None, "downloaded": None, "failed": {}, "shards": shards}
 
 
@@ -97,10 +94,11 @@ def _collect(folder: Path) -> None:
     for staging in sorted(folder.glob(f"{STAGING}*")):
         for stats in sorted(staging.glob("shards/*_stats.json")):
             number = 1 + max((int(path.stem) for path in folder.glob("[0-9]*.parquet")), default=-1)
-            shard = stats.name.removesuffix("_stats.json")
+            tar = stats.with_name(stats.name.replace("_stats.json", ".tar"))
             # The table of outcomes goes last: without it the shard does not count, and its number is taken again.
-            for ending in (".tar", ".parquet"):
-                (stats.parent / f"{shard}{ending}").replace(folder / f"{number:05d}{ending}")
+            if tar.is_file():
+                tar.replace(folder / f"{number:05d}.tar")
+                tar.with_suffix(".parquet").replace(folder / f"{number:05d}.parquet")
         shutil.rmtree(staging)
     for tar in folder.glob("[0-9]*.tar"):
         if not tar.with_suffix(".parquet").is_file():
