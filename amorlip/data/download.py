@@ -76,8 +76,10 @@ def _forget_other_lists(corpus: Corpus, split: str, urls: Path, folder: Path) ->
     source = folder / SOURCE
     if source.is_file() and source.read_text(encoding="utf-8") == stored:
         return
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for staging in folder.glob(f"{STAGING}*"):
+        shutil.rmtree(staging)
+    for path in [*folder.glob("[0-9]*.tar"), *folder.glob("[0-9]*.parquet")]:
+        path.unlink()
     write_text(source, stored)
 
 
