@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -61,9 +60,8 @@ def run(case: str, rank: int, world_size: int, calls: Counter) -> dict:
     return {"steps": steps, "state": objective.state_dict()}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, rank: int, world_size: int) -> None:
     torch.set_num_threads(1)
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
     calls = Counter()
     for name in ("all_reduce", "all_gather_single", "all_gather", "broadcast", "batch_isend_irecv"):
@@ -79,7 +77,3 @@ def _counted(name, function, calls):
         return function(*args, **kwargs)
 
     return counted
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
