@@ -103,7 +103,7 @@ def wrap(module: nn.Module, world: World, outside: list[nn.Parameter]) -> nn.Mod
         parameter.requires_grad_(False)
     ids = [world.device.index] if world.device.type == "cuda" else None
     wrapped = nn.parallel.DistributedDataParallel(
-        module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        module, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True
     )
     for parameter, flag in zip(outside, trained, strict=True):
         parameter.requires_grad_(flag)

@@ -19,7 +19,7 @@ from amorlip.training.optim import Optimizer
 from amorlip.training.step import Encoders, TrainStep, frozen_running_statistics
 
 WORLD = World(torch.device("cpu"))
-PAIRS, SIDE, LENGTH = 8, 32, 16
+PAIRS, SIDE, LENGTH = 8, 32, 12
 
 
 def transformer(seed: int = 0) -> nn.Module:
@@ -81,13 +81,13 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(build, objective, mi
     torch.testing.assert_close(one.update.loss, two.update.loss)
     assert one.diagnostics.keys() == two.diagnostics.keys()
     for (name, a), b in zip(whole.named_parameters(), parts.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6, msg=name)
+        assert (a.grad - b.grad).norm() <= 1e-4 * a.grad.norm(), name
 
 
 def test_micro_batches_move_running_statistics_once(build):
     """As if the parts had passed through the image tower one after the other, once."""
-    step = build(models.create("demo", seed=0), micro_batch_size=4, optimizer={"lr": 1e-30})
-    reference = models.create("demo", seed=0)
+    step = build(models.create("tiny", seed=0), micro_batch_size=4, optimizer={"lr": 1e-30})
+    reference = models.create("tiny", seed=0)
     images, tokens, _ = batch(vocabulary=49408)
     step(Batch(images, tokens, torch.arange(PAIRS)), step=0, epoch=0, log=False)
     with torch.no_grad():

@@ -1,0 +1,89 @@
+"""Whole runs on two gloo ranks against the same runs in one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+
+import tiny
+
+from amorlip import files
+from amorlip.training import loop, metrics
+
+pytestmark = pytest.mark.distributed
+
+CASES = {
+    "clip": ("clip", {}, {}),
+    "micro": ("clip", {}, {"micro_batch_size": 2}),
+    "amorlip": ("amorlip_l2log", {"t_lambda": 1, "target_negatives": "global"}, {}),
+}
+
+
+def run_of(case: str, ranks: int):
+    """Without BatchNorm, whose statistics are those of a rank's own pairs."""
+    objective, settings, recipe = CASES[case]
+    optimizer = {"lr": 1e-3, "grad_clip": 1.0}
+    return tiny.make_run(
+        objective, settings, model="tiny_transformer", ranks=ranks, optimizer=optimizer, log_every_steps=1, **recipe
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> dict[int, Path]:
+    """Number of ranks → folder of the runs."""
+    root = tmp_path_factory.mktemp("runs")
+    shards = tiny.write_corpus(root / "train")
+    for case in CASES:
+        loop.train(run_of(case, 1), shards, root / "one" / case, {})
+    plan = {"runs": {case: run_of(case, 2).model_dump() for case in CASES}, "ports": free_ports(len(CASES) + 2)}
+    (root / "plan.json").write_text(json.dumps(plan))
+    worker = Path(__file__).with_name("training_worker.py")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(worker)]
+    result = subprocess.run(
+        [*launch, str(root / "plan.json"), str(shards), str(root / "two")],
+        capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    return {1: root / "one", 2: root / "two"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_train_as_one_process(trained, case):
+    one, two = (metrics.read(trained[ranks] / case / "metrics.jsonl") for ranks in (1, 2))
+    assert [(r["kind"], r.get("step")) for r in one] == [(r["kind"], r.get("step")) for r in two]
+    for a, b in zip(one, two, strict=True):
+        if a["kind"] == "step":
+            assert b["loss"] == pytest.approx(a["loss"], rel=1e-3)
+            assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-2)
+            assert b["logit_scale"] == pytest.approx(a["logit_scale"], rel=1e-4)
+    ours, theirs = (load_file(trained[ranks] / case / "model.safetensors") for ranks in (1, 2))
+    assert ours.keys() == theirs.keys()
+    start = tiny.start_of("tiny_transformer")
+    for name, value in ours.items():
+        moved = (value - start[name]).norm()
+        assert (value - theirs[name]).norm() <= 0.05 * moved + 1e-6, name
+
+
+def test_a_signal_to_one_rank_takes_all_along_and_loses_nothing(trained):
+    whole, resumed = trained[2] / "clip", trained[2] / "resumed"
+    log = (resumed / "train.log").read_text()
+    assert "a signal to another rank: left after step 7 of 15" in log
+    assert "going on after step 7" in log
+    assert files.sha256(resumed / "model.safetensors") == files.sha256(whole / "model.safetensors")

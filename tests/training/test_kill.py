@@ -1,0 +1,77 @@
+"""SIGKILL at any moment: the run goes on and ends in the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from amorlip import files
+from amorlip.training import loop, metrics
+
+KILLS = int(os.environ.get("AMORLIP_KILLS", "4"))
+
+
+def start(run, corpus: Path, output: Path) -> subprocess.Popen:
+    command = [sys.executable, tiny.__file__, json.dumps(run.model_dump()), str(corpus), str(output)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def kill_after(process: subprocess.Popen, output: Path, seconds: float) -> bool:
+    """SIGKILL `seconds` after the process has begun to train; False if it had ended by then."""
+    log = output / "train.log"
+    size = log.stat().st_size if log.exists() else 0
+    while process.poll() is None and (not log.exists() or log.stat().st_size == size):
+        time.sleep(0.01)
+    time.sleep(seconds)
+    alive = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return alive
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_at_random_and_started_again(corpus, make_run, tmp_path):
+    """Steps, checkpoints (every second step) and the export all get their share of kills; loader processes are used."""
+    settings = {"t_lambda": 1, "alpha": 0.5}
+    run = make_run("amorlip_l2log", settings, loader={"workers": 1}, checkpoint_every_steps=2, log_every_steps=3)
+    loop.train(run, corpus, tmp_path / "whole", {})
+    expected = files.sha256(tmp_path / "whole" / "model.safetensors")
+    chance, kills, output = random.Random(0), 0, tmp_path / "killed"
+    while kills < KILLS:
+        process = start(run, corpus, output)
+        if kill_after(process, output, chance.uniform(0.0, 1.5)):
+            kills += 1
+        else:  # it got to the end: from the start again
+            assert files.sha256(output / "model.safetensors") == expected
+            output = tmp_path / f"killed{kills}"
+    assert start(run, corpus, output).wait() == 0
+    assert files.sha256(output / "model.safetensors") == expected
+    kept = [(r["kind"], r.get("step")) for r in metrics.read(output / "metrics.jsonl")]
+    assert kept == [(r["kind"], r.get("step")) for r in metrics.read(tmp_path / "whole" / "metrics.jsonl")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGURG", "SIGUSR1"])
+def test_a_signal_to_the_whole_job_saves_and_leaves(corpus, make_run, tmp_path, name):
+    """Schedulers signal every process of a job, the loader's too."""
+    process = start(make_run(epochs=500, loader={"workers": 1}, log_every_steps=2), corpus, tmp_path)
+    try:
+        while "step 4/" not in ((tmp_path / "train.log").read_text() if (tmp_path / "train.log").exists() else ""):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, getattr(signal, name))
+        assert process.wait(timeout=60) == 75
+    finally:
+        process.kill()
+    assert f"{name}: left after step" in (tmp_path / "train.log").read_text()
+    assert list((tmp_path / "checkpoints").glob("*/step-*.json"))

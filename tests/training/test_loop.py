@@ -1,0 +1,283 @@
+"""Whole runs of fifteen steps: results, interruptions, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from amorlip import files, models
+from amorlip.config import Run, Task
+from amorlip.errors import AmorlipError
+from amorlip.evaluation import suite
+from amorlip.training import checkpoint, loop, metrics, signals
+
+TIMES = {"samples_per_s", "seconds"}
+TASK = Task(title="t", kind="classification", main_metric="acc1", source={"kind": "folder", "path": "x"})
+AMORLIP = {"t_lambda": 1, "rho": 6.5, "rho_schedule": [{"from_fraction": 0.5, "value": -8.0}]}
+SCALE = {"lr": 1e-3, "drop": {"temperature": 0.0699, "factor": 0.3}}
+
+
+def weights(output: Path) -> str:
+    return files.sha256(output / "model.safetensors")
+
+
+def records(output: Path) -> list[dict]:
+    return [{k: v for k, v in r.items() if k not in TIMES} for r in metrics.read(output / "metrics.jsonl")]
+
+
+def signal_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals = signal.SIGURG) -> None:
+    """Within update number `step`, the process gets a signal."""
+    original = loop.Trainer._train_on
+
+    def train_on(self, batch, index):
+        if index + 1 == step:
+            os.kill(os.getpid(), number)
+        original(self, batch, index)
+
+    monkeypatch.setattr(loop.Trainer, "_train_on", train_on)
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, make_run, tmp_path_factory) -> tuple[Run, Path]:
+    """An uninterrupted AmorLIP run."""
+    run = make_run("amorlip_l2log", AMORLIP, logit_scale=SCALE)
+    output = tmp_path_factory.mktemp("finished") / "run"
+    loop.train(run, corpus, output, {})
+    return run, output
+
+
+def test_results_are_complete_and_the_weights_come_last(finished):
+    run, output = finished
+    names = ["run.yaml", "provenance.json", "metrics.jsonl", "model.safetensors"]
+    times = [(output / name).stat().st_mtime_ns for name in names]
+    assert times == sorted(times)
+    assert Run(**yaml.safe_load((output / "run.yaml").read_text())) == run
+    provenance = json.loads((output / "provenance.json").read_text())
+    assert provenance["corpus"] == {"name": "tiny", "digest": f"{44:064d}", "pairs": 44}
+    assert (provenance["seed"], provenance["samples_seen"], provenance["skipped_steps"]) == (0, 120, 0)
+    assert "step 15/15" in (output / "train.log").read_text()
+    assert list((output / "tensorboard").glob("events*"))
+    trained, start = models.load(output / "model.safetensors", "tiny")[0], models.create("tiny", seed=0)
+    assert not torch.equal(trained.text_projection, start.text_projection)
+
+
+def test_metrics_follow_the_contract(finished):
+    found = metrics.read(finished[1] / "metrics.jsonl")
+    assert [(r["kind"], r.get("step"), r.get("epoch")) for r in found[1:]] == [
+        ("step", 4, 1), ("epoch", 5, 1), ("step", 8, 2), ("epoch", 10, 2), ("step", 12, 3), ("step", 15, 3),
+        ("epoch", 15, 3),
+    ]  # fmt: skip
+    head = {"kind": "run", "scale": "tiny", "method": "amorlip_l2log", "variant": None, "seed": 0}
+    facts = {"steps_per_epoch": 5, "epochs": 3, "samples": 44}
+    assert {**head, **facts}.items() <= found[0].items()
+    assert found[0]["parameters"] > 1e5
+    step = found[3]
+    assert step["samples_seen"] == 64
+    assert {"loss", "lr", "logit_scale", "logit_scale_lr", "grad_norm", "samples_per_s", "log_z_error"} <= step.keys()
+    assert found[2]["tasks"] == {} and found[2]["seconds"] > 0
+
+
+@pytest.mark.parametrize("step", [3, 5, 9, 15])
+def test_an_interrupted_run_ends_in_the_same_weights(finished, corpus, tmp_path, monkeypatch, step):
+    """After a signal in the middle of a window, at the end of an epoch and in the last step."""
+    run, output = finished
+    with monkeypatch.context() as patch:
+        signal_at(patch, step)
+        with pytest.raises(signals.Interrupted) as left:
+            loop.train(run, corpus, tmp_path, {})
+    assert left.value.code == 75
+    assert not (tmp_path / "model.safetensors").exists()
+    assert f"SIGURG: left after step {step} of 15" in (tmp_path / "train.log").read_text()
+    loop.train(run, corpus, tmp_path, {})
+    assert f"going on after step {step}" in (tmp_path / "train.log").read_text()
+    assert weights(tmp_path) == weights(output)
+    assert records(tmp_path) == records(output)
+
+
+def test_settings_that_change_no_weight_go_on_from_the_checkpoint(finished, corpus, make_run, tmp_path, monkeypatch):
+    run, output = finished
+    with monkeypatch.context() as patch:
+        signal_at(patch, 7)
+        with pytest.raises(signals.Interrupted):
+            loop.train(run, corpus, tmp_path, {})
+    other = make_run(
+        "amorlip_l2log", AMORLIP, logit_scale=SCALE, log_every_steps=1, checkpoint_every_steps=2, on_nonfinite="skip"
+    )
+    loop.train(other, corpus, tmp_path, {})
+    assert "going on after step 7" in (tmp_path / "train.log").read_text()
+    assert weights(tmp_path) == weights(output)
+
+
+def test_a_finished_run_is_only_exported_again(finished, corpus, monkeypatch):
+    run, output = finished
+    before, lines = weights(output), records(output)
+    (output / "model.safetensors").unlink()
+
+    def never(*_args, **_kwargs):
+        raise AssertionError("a finished run was trained again")
+
+    monkeypatch.setattr(loop.Trainer, "_train_on", never)
+    loop.train(run, corpus, output, {})
+    assert weights(output) == before
+    assert records(output) == lines
+
+
+def test_a_damaged_newest_checkpoint_costs_only_its_steps(finished, corpus, tmp_path, monkeypatch):
+    run, output = finished
+    with monkeypatch.context() as patch:
+        signal_at(patch, 12)
+        with pytest.raises(signals.Interrupted):
+            loop.train(run, corpus, tmp_path, {})
+    newest = max((tmp_path / "checkpoints").glob("*/step-*.pt"))
+    newest.write_bytes(newest.read_bytes()[:10000])
+    loop.train(run, corpus, tmp_path, {})
+    log = (tmp_path / "train.log").read_text()
+    assert "step-00000012.pt cannot be used" in log and "going on after step 10" in log
+    assert weights(tmp_path) == weights(output)
+    assert records(tmp_path) == records(output)
+
+
+def test_another_seed_gives_other_weights(finished, corpus, make_run, tmp_path):
+    loop.train(make_run("amorlip_l2log", AMORLIP, seed=1, logit_scale=SCALE), corpus, tmp_path, {})
+    assert weights(tmp_path) != weights(finished[1])
+
+
+# ---------------------------------------------------------------- evaluation after each epoch
+
+
+@pytest.fixture
+def evaluations(monkeypatch) -> list[int]:
+    """The steps at which the task was evaluated. It draws random numbers, as no evaluation should."""
+    calls: list[int] = []
+
+    def evaluate(model, preprocess, tokenizer, task, folder, **options):
+        torch.rand(3)
+        calls.append(len(calls))
+        assert options["precision"] == "bfloat16" and task is TASK and folder == Path("files")
+        return {"metrics": {"acc1": 0.25, "acc5": 0.5}, "value": 0.25}
+
+    monkeypatch.setattr(suite, "evaluate", evaluate)
+    return calls
+
+
+def test_tasks_are_recorded_and_change_nothing(finished, evaluations, corpus, make_run, tmp_path):
+    run = make_run("amorlip_l2log", AMORLIP, logit_scale=SCALE, epoch_tasks=["openmoji"])
+    loop.train(run, corpus, tmp_path, {"openmoji": (TASK, Path("files")), "other": (TASK, Path("files"))})
+    epochs = [r for r in records(tmp_path) if r["kind"] == "epoch"]
+    assert [r["tasks"] for r in epochs] == [{"openmoji": {"acc1": 0.25, "acc5": 0.5}}] * 3
+    assert len(evaluations) == 3
+    assert weights(tmp_path) == weights(finished[1])
+
+
+def test_a_kill_during_evaluation_repeats_it_alone(evaluations, corpus, make_run, tmp_path, monkeypatch):
+    run, folders = make_run(epoch_tasks=["openmoji"]), {"openmoji": (TASK, Path("files"))}
+
+    def die(*_args, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(suite, "evaluate", die)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(run, corpus, tmp_path, folders)
+    loop.train(run, corpus, tmp_path, folders)
+    assert "going on after step 5" in (tmp_path / "train.log").read_text()
+    assert [r["epoch"] for r in records(tmp_path) if r["kind"] == "epoch"] == [1, 2, 3]
+    loop.train(run, corpus, tmp_path, folders)
+    assert len(evaluations) == 3
+
+
+# ---------------------------------------------------------------- trouble
+
+
+@pytest.fixture
+def poisoned(monkeypatch) -> None:
+    """The loss of step 7 is not a number."""
+    from amorlip.objectives.clip import Objective
+
+    original = Objective.compute
+
+    def compute(self, features):
+        result = original(self, features)
+        result.loss = result.loss * float("nan") if features.step == 6 else result.loss
+        return result
+
+    monkeypatch.setattr(Objective, "compute", compute)
+
+
+def test_a_loss_that_is_not_finite_stops_at_the_next_window(poisoned, corpus, make_run, tmp_path):
+    with pytest.raises(AmorlipError, match="step 7: not finite, with loss nan") as caught:
+        loop.train(make_run(), corpus, tmp_path, {})
+    assert "\n" not in str(caught.value)
+    folder = next((tmp_path / "checkpoints").iterdir())
+    assert checkpoint.Checkpoints(folder).latest()[0] == 5
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_skip_goes_on_from_where_stop_left(poisoned, corpus, make_run, tmp_path):
+    with pytest.raises(AmorlipError):
+        loop.train(make_run(), corpus, tmp_path, {})
+    loop.train(make_run(on_nonfinite="skip"), corpus, tmp_path, {})
+    assert "going on after step 5" in (tmp_path / "train.log").read_text()
+    assert json.loads((tmp_path / "provenance.json").read_text())["skipped_steps"] == 1
+    steps = [r for r in records(tmp_path) if r["kind"] == "step"]
+    assert [r["skipped_steps"] for r in steps] == [0, 1, 1, 1]
+    assert all(r["loss"] is not None for r in steps)
+
+
+def test_missing_records_are_noticed(finished, corpus, make_run, tmp_path, monkeypatch):
+    run = make_run()
+    with monkeypatch.context() as patch:
+        signal_at(patch, 6)
+        with pytest.raises(signals.Interrupted):
+            loop.train(run, corpus, tmp_path, {})
+    next((tmp_path / "checkpoints").glob("*/metrics.jsonl")).unlink()
+    with pytest.raises(AmorlipError, match="has 0 records .* but 3 were written; delete"):
+        loop.train(run, corpus, tmp_path, {})
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from amorlip.training import signals
+with signals.locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_processes_cannot_train_into_one_folder(corpus, make_run, tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(AmorlipError, match="another process is training"):
+            loop.train(make_run(), corpus, tmp_path, {})
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ranks": 2, "batch_size": 8}, "asks for 2 ranks, but 1 were started; use torchrun --nproc-per-node 2"),
+        ({"batch_size": 45}, "batch_size 45 is larger than the corpus of 44 pairs"),
+        ({"schedule": {"warmup_steps": 15}}, "the whole run has 15 steps"),
+        ({"epoch_tasks": ["openmoji"]}, "epoch_tasks names 'openmoji'"),
+        ({"logit_scale": {"init": 200.0}}, "logit_scale.init 200.0 must lie between 1"),
+        ({"model": "tny"}, "unknown model 'tny'; did you mean"),
+        ({"micro_batch_size": 3}, "micro_batch_size 3 does not divide"),
+    ],
+)
+def test_what_does_not_fit_together_is_one_clear_line(corpus, make_run, tmp_path, changes, message):
+    with pytest.raises(AmorlipError, match=message) as caught:
+        loop.train(make_run(**changes), corpus, tmp_path, {})
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model.safetensors").exists()
