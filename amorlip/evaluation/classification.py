@@ -91,7 +91,7 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     Those two follow scikit-learn with labels = unique(labels), as DataComp and the wilds package use it.
     """
     labels, predicted = predictions.labels, predictions.predictions
-    average = {"labels": np.unique(labels), "average": "macro", "zero_division": 0.0}
+    average = {"labels": np.unique(labels), "average": "macro"}
     return {
         **{name: float(hit.mean()) for name, hit in predictions.hits().items()},
         "mean_per_class_recall": float(recall_score(labels, predicted, **average)),

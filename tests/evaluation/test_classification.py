@@ -67,9 +67,9 @@ def test_rows_give_the_metrics_again(encoder, sets, task, labels, tmp_path):
 
 def test_grouped_accuracies_are_their_definition(encoder, toy, sets, task, labels, tmp_path):
     region = np.random.default_rng(5).choice([0, 1, 2, 5], size=COUNT, p=[0.5, 0.3, 0.15, 0.05])
-    metadata = [[value, 2000] for value in region]
+    metadata = [[2000, value] for value in region]
     sets.classification(tmp_path, sets.pictures(COUNT), list(labels), NAMES, TEMPLATES, metadata=metadata)
-    spec = task("classification_grouped", "acc_worst_region", metadata=["region", "year"], group_by="region")
+    spec = task("classification_grouped", "acc_worst_region", metadata=["year", "region"], group_by="region")
     result = classification.evaluate(encoder, spec, tmp_path)
     expected = scores(toy, sets)
     top1 = expected.argmax(axis=1) == labels
@@ -121,6 +121,11 @@ def test_fewer_than_five_classes_have_no_top_five(encoder, sets, task, tmp_path)
     result = classification.evaluate(encoder, spec, tmp_path)
     assert "acc5" not in result.metrics and "acc_top5_wg" not in result.metrics
     assert set(result.groups["0"]) == {"acc1", "count"}
+
+
+def test_five_classes_have_a_top_five(encoder, sets, task, tmp_path):
+    sets.classification(tmp_path, sets.pictures(20), [n % 5 for n in range(20)], NAMES[:5], TEMPLATES)
+    assert classification.evaluate(encoder, task("classification", "acc5"), tmp_path).metrics["acc5"] == 1.0
 
 
 @pytest.mark.parametrize("part", ["image", "text"])
