@@ -36,7 +36,8 @@ files = [os.path.join(folder, file) for file in made[stage]] if stage in made el
 for file in files:
     path = pathlib.Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(stage + str(sorted(options.items())))
+    settings = pathlib.Path(options["settings"][0]).read_text()
+    path.write_text(settings if stage == "selection" else stage + str(sorted(options.items())))
 """
 
 

@@ -2,7 +2,6 @@
 
 STUDY = f"results/{study.selection.name}"
 RUN = f"{STUDY}/runs/{{scale}}/{{run}}"
-SNAKEFILE = workflow.main_snakefile
 ENVIRONMENT = "../../envs/amorlip.yaml"
 
 

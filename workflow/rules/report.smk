@@ -96,7 +96,9 @@ rule report:
         f"{STUDY}/benchmarks/report.tsv"
     conda:
         ENVIRONMENT
+    params:
+        snakefile=workflow.main_snakefile,
     shell:
         # a second Snakemake reads the records of the first one's finished jobs, hence no lock
-        "snakemake --snakefile {SNAKEFILE:q} {input.tables:q} {input.figures:q} --configfile {input.config:q}"
+        "snakemake --snakefile {params.snakefile:q} {input.tables:q} {input.figures:q} --configfile {input.config:q}"
         " --nolock --report {output:q} > {log:q} 2>&1"
