@@ -33,7 +33,7 @@ END = "<!-- end of generated keys -->"
 
 
 def schemas() -> dict[str, str]:
-    """File name → JSON schema of each kind of configuration file, each objective's settings and each function's options."""
+    """File name → JSON schema of each kind of file, each objective's settings and each function's options."""
     sections = {name: section for name, (_, section) in FILES.items()}
     sections |= {f"settings.{name}": registry.settings_type(name) for name in registry.OBJECTIVES}
     sections |= {f"options.{name}": section for name, section in {**options.TABLES, **options.FIGURES}.items()}
