@@ -1,4 +1,4 @@
-"""Drawings to square RGB pictures on white."""
+"""Drawings to square RGB pictures on white, without their margins."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from PIL import Image, ImageOps
 from amorlip.data.emoji_names import Drawing
 
 WHITE = (255, 255, 255)
+VISIBLE = 16
+"""Opacity from which on a pixel belongs to the drawing [of 255]; below it, soft shadows and smoothed edges."""
 
 
 def render_all(drawings: Sequence[Drawing], folder: Path, size: int) -> list[str | None]:
@@ -37,16 +39,21 @@ def _render_to(drawing: Drawing, folder: Path, size: int) -> str | None:
         picture = render(drawing, size)
     except (ValueError, OSError):
         return "cannot be rendered"
-    if all(low == high for low, high in picture.getextrema()):
+    if all(low == 255 for low, _ in picture.getextrema()):
         return "blank"
     picture.save(folder / picture_path(drawing))
     return None
 
 
 def render(drawing: Drawing, size: int) -> Image.Image:
-    """RGB picture of `size` × `size` pixels: the whole drawing, centred, on white. Raises ValueError or OSError."""
-    raw = drawing.file.read_bytes() if drawing.svg is None else _rasterise(drawing.svg, size)
+    """RGB picture of `size` × `size` pixels: the whole drawing, as large as fits, centred, on white.
+
+    Margins are cut off: they belong to the set, not to the drawing (OpenMoji leaves a third of the frame empty), and
+    a style that is held out should differ in its drawing. Raises ValueError or OSError.
+    """
+    raw = drawing.file.read_bytes() if drawing.svg is None else _rasterise(drawing.svg, 2 * size)
     picture = Image.open(io.BytesIO(raw)).convert("RGBA")
+    picture = picture.crop(picture.getchannel("A").point(lambda alpha: 255 * (alpha >= VISIBLE)).getbbox())
     picture = ImageOps.contain(picture, (size, size), Image.Resampling.LANCZOS)
     if drawing.mirrored:
         picture = ImageOps.mirror(picture)
