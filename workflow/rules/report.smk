@@ -75,6 +75,9 @@ rule selection:
         f"{STUDY}/benchmarks/selection.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         settings=selection_settings,
         file=written("selection", selection_settings),
@@ -96,6 +99,9 @@ rule report:
         f"{STUDY}/benchmarks/report.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         snakefile=workflow.main_snakefile,
     shell:

@@ -1,0 +1,81 @@
+"""The command line: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from amorlip import cli
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "amorlip", *arguments], cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def test_every_stage_is_a_rule():
+    """The same word names a rule and a subcommand."""
+    rules = "\n".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    stages = {function.__name__ for function, _ in cli.STAGES} - {"schema", "config"}
+    for stage in stages:
+        assert f"rule {stage}:" in rules
+        assert f"amorlip {stage} " in rules
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ("{", ["not valid JSON"]),
+        ('{"sedes": [0]}', ["unknown key 'sedes'", "[0]"]),
+        ("missing.yaml", ["missing.yaml", "No such file"]),
+    ],
+)
+def test_bad_settings_are_told_in_one_line(settings, parts, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["urls", "--settings", settings, "--output", str(tmp_path / "urls.parquet")])
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("amorlip urls: ") and error.count("\n") == 1
+    for part in parts:
+        assert part in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_ends_with_130(monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "settings", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["selection", "--settings", "{}", "--output", "x"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "amorlip selection: interrupted\n"
+
+
+def test_config_prints_complete_recipes():
+    done = run("config", "config/config.yaml")
+    assert done.returncode == 0, done.stderr
+    runs = yaml.safe_load(done.stdout)
+    assert set(runs) == {"demo/clip-seed0", "demo/amorlip_l2log-seed0"}
+    assert runs["demo/clip-seed0"]["recipe"]["optimizer"]["beta1"] == 0.9
+
+
+def test_selection_is_written_as_yaml_that_reads_back(tmp_path):
+    selection = {"name": "demo", "seeds": [0, 1], "overrides": {"scales": {"demo": {"title": "kleine Größe"}}}}
+    cli.main(["selection", "--settings", json.dumps(selection), "--output", str(tmp_path / "config.yaml")])
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == selection
+
+
+def test_the_module_loads_no_heavy_library():
+    """Reading the configuration happens in every job, so it must be quick."""
+    code = (
+        "import sys, amorlip.cli, amorlip.resolve; print(sorted({'torch', 'pandas', 'open_clip'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
