@@ -290,7 +290,7 @@ def _zip_images(folder: Path, stems: list[str]) -> ZipImages:
         name = PurePosixPath(entry.filename)
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise AmorlipError(f"{path}: {entry.filename} is a symbolic link; download the archive again")
-        if name.suffix.lower().lstrip(".") in IMAGE_SUFFIXES and "__MACOSX" not in name.parts:
+        if name.suffix.lower().lstrip(".") in IMAGE_SUFFIXES:
             members.setdefault(name.stem, []).append(entry.filename)
     for stem in stems:
         if len(members.get(stem, [])) != 1:

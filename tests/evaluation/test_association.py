@@ -52,6 +52,13 @@ def test_scores_against_scikit_learn(encoder, toy, sets, task, played):
     assert result.rows["jaccard"].mean() == pytest.approx(result.metrics["jaccard_score"])
 
 
+def test_rounds_of_other_sizes_count_in_the_plain_mean_only():
+    scores, sizes = np.array([0.1, 0.2, 0.4, 0.8, 0.0]), np.array([6, 10, 11, 12, 7])
+    assert association.metrics(scores, sizes) == pytest.approx(
+        {"jaccard_score": 0.3, "jaccard_score_5-6": 0.1, "jaccard_score_10-12": 0.5}
+    )
+
+
 def test_every_image_is_encoded_once(encoder, toy, task, played, monkeypatch):
     seen = []
     encode = toy.model.encode_image

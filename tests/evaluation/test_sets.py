@@ -59,6 +59,11 @@ def test_a_classification_set(sets, task, tmp_path, kind):
     assert [record.metadata.tolist() for record in found] == [[], [], []]
 
 
+def test_spaces_and_line_ends_are_no_part_of_a_name(folder, grouped):
+    (folder / "classnames.txt").write_bytes(b" cat\r\ndog  \r\nox")
+    assert open_classification(folder, grouped).names == NAMES
+
+
 def test_metadata_in_the_same_pass(folder, grouped):
     _, found = read(folder, grouped)
     assert [record.metadata.tolist() for record in found] == [[4, 0], [5, 0], [6, 1]]
