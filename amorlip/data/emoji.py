@@ -18,7 +18,7 @@ from amorlip.data.hashing import unit
 from amorlip.data.render import picture_path, render_all
 from amorlip.data.urls import write_table
 from amorlip.errors import AmorlipError
-from amorlip.files import atomic_path, write_json
+from amorlip.files import atomic_path, sha256, write_json
 
 PICTURES = "pictures.parquet"
 ACCOUNT = "packages.json"
@@ -69,15 +69,20 @@ def role_of(source: EmojiSource, hexcode: str, style: str) -> str:
 def write_urls(folder: Path, output: Path) -> None:
     """List the training styles' pictures as `file://` addresses with captions in urls.parquet `output`.
 
-    Pictures with role `train` are the training split, those of the held-out names the validation split.
+    Pictures with role `train` are the training split, those of the held-out names the validation split. An address
+    ends with a digest of its picture, so that other pictures make another list and are downloaded again.
     """
     pictures = pd.read_parquet(folder / PICTURES)
     pictures = pictures[pictures["role"].isin(["train", "heldout_name"])]
-    addresses = [(folder / picture).resolve().as_uri() for picture in pictures["picture"]]
+    addresses = [_address(folder / picture) for picture in pictures["picture"]]
     columns = (pictures[column] for column in ("name", "tags", "style", "hexcode"))
     texts = [caption(name, list(tags), f"{style} {code}") for name, tags, style, code in zip(*columns, strict=True)]
     splits = pictures["role"].map({"train": "train", "heldout_name": "validation"})
     write_table(pa.array(addresses), pa.array(texts), pa.array(splits.tolist()), output)
+
+
+def _address(picture: Path) -> str:
+    return f"{picture.resolve().as_uri()}#{sha256(picture)[:12]}"
 
 
 def _drawings(source: EmojiSource, packages: dict[str, Path], emoji: list[Emoji]) -> list[Drawing]:

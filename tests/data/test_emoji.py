@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from urllib.parse import urlparse
-from urllib.request import url2pathname
+from urllib.request import url2pathname, urlopen
 
 import pandas as pd
 import pytest
@@ -84,8 +85,26 @@ def test_addresses_of_training_and_heldout_names(artwork, tmp_path):
         expected = pictures.loc[pictures["role"] == role, "picture"]
         assert paths == {str(artwork / picture) for picture in expected} and len(paths) > 4
     assert urls["caption"].str.len().min() > 0
+    with urlopen(urls["url"][0]) as answer:
+        assert (
+            answer.read()
+            == (artwork / pictures.loc[pictures["role"] != "heldout_instance", "picture"].iloc[0]).read_bytes()
+        )
     # The same name gets other words in another style.
     assert urls["caption"].nunique() > pictures["name"].nunique()
+
+
+def test_other_pictures_have_other_addresses(artwork, tmp_path):
+    emoji.write_urls(artwork, tmp_path / "urls.parquet")
+    other = tmp_path / "other"
+    shutil.copytree(artwork, other)
+    changed = pd.read_parquet(other / emoji.PICTURES).query("role == 'train'")["picture"].iloc[3]
+    (other / changed).write_bytes(b"redrawn")
+    emoji.write_urls(other, tmp_path / "other.parquet")
+    digests = [
+        pd.read_parquet(tmp_path / name)["url"].str.partition("#")[2] for name in ("urls.parquet", "other.parquet")
+    ]
+    assert (digests[0] != digests[1]).sum() == 1
 
 
 @pytest.mark.parametrize(
