@@ -120,6 +120,7 @@ def evaluate(args: argparse.Namespace) -> None:
         settings=section(EvaluationSettings, data["evaluation"]),
         workers=args.workers,
         output=args.output,
+        predictions=args.predictions,
     )
 
 
@@ -191,6 +192,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "checkpoint-every-steps": {"type": int, "required": False, "default": 1000, "help": "steps between checkpoints"},
     "run": {"type": Path, "help": "folder of the trained run"},
     "key": {"help": "key of the task"},
+    "predictions": {"type": Path, "help": "parquet file with one row a sample"},
     "name": {"help": "name of the experiment"},
     "workers": {"type": int, "required": False, "default": 0, "help": "data-loading processes"},
     "check": {"action": "store_true", "required": False, "help": "only compare; exit 1 if they differ"},
@@ -202,7 +204,7 @@ STAGES: list[tuple[Callable[[argparse.Namespace], None], str]] = [
     (shards, "settings corpus split folder"),
     (tasks, "settings artwork output"),
     (train, "settings shards output task-folder workers checkpoint-every-steps"),
-    (evaluate, "settings run key folder output workers"),
+    (evaluate, "settings run key folder output predictions workers"),
     (table, "settings name outputs"),
     (figure, "settings name outputs"),
     (selection, "settings output"),

@@ -32,7 +32,7 @@ def provide(source: TaskSource, artwork: Path | None, output: Path) -> None:
     elif source.kind == "hub":
         from amorlip.data import hub
 
-        revision = hub.download(source.repository, source.revision, output)
+        revision = hub.download(source.repository, source.revision, output, hub.EVALUATION_SET)
         origin |= {"repository": source.repository, "revision": revision}
     else:
         _link(Path(source.path), output)

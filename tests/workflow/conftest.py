@@ -33,6 +33,7 @@ made = {{
 stage = words[0]
 folder = (options.get("output") or options.get("folder") or [""])[0]
 files = [os.path.join(folder, file) for file in made[stage]] if stage in made else options.get("outputs", [folder])
+files += options.get("predictions", [])
 for file in files:
     path = pathlib.Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)

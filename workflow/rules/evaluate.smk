@@ -8,7 +8,8 @@ rule evaluate:
         run=rules.train.output.run,
         task=rules.tasks.output[0],
     output:
-        f"{STUDY}/evaluations/{{scale}}/{{run}}/{{task}}.json",
+        result=f"{STUDY}/evaluations/{{scale}}/{{run}}/{{task}}.json",
+        predictions=f"{STUDY}/evaluations/{{scale}}/{{run}}/{{task}}.parquet",
     log:
         f"{STUDY}/logs/evaluate/{{scale}}/{{run}}/{{task}}.log",
     benchmark:
@@ -28,4 +29,5 @@ rule evaluate:
         folder=subpath(input.task, parent=True),
     shell:
         "amorlip evaluate --settings {params.file:q} --run {params.run:q} --key {wildcards.task:q}"
-        " --folder {params.folder:q} --workers {resources.loader_workers} --output {output:q} > {log:q} 2>&1"
+        " --folder {params.folder:q} --workers {resources.loader_workers} --output {output.result:q}"
+        " --predictions {output.predictions:q} > {log:q} 2>&1"
