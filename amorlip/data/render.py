@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from amorlip.data.emoji_names import Drawing
+from amorlip.data.pool import map_on_all_cores
 
 WHITE = (255, 255, 255)
 VISIBLE = 16
@@ -25,8 +24,7 @@ def render_all(drawings: Sequence[Drawing], folder: Path, size: int) -> list[str
     """
     for style in {drawing.style for drawing in drawings}:
         (folder / style).mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(partial(_render_to, folder=folder, size=size), drawings, chunksize=64))
+    return map_on_all_cores(partial(_render_to, folder=folder, size=size), drawings, chunksize=64)
 
 
 def picture_path(drawing: Drawing) -> Path:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pyarrow.parquet as pq
 
 from amorlip.config import Corpus
 from amorlip.data.download import RECORD
+from amorlip.data.pool import map_on_all_cores
 from amorlip.data.shard import NO_ID, ROW, Shard, read_shard
 from amorlip.errors import AmorlipError
 from amorlip.files import atomic_path, sha256, write_json
@@ -43,7 +42,7 @@ def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -
     AmorlipError for a missing or broken shard, and when fewer than `min_yield` of the requested pairs are usable.
     """
     record = _read_record(folder)
-    shards = _read_all([folder / name for name in record["shards"]])
+    shards = map_on_all_cores(read_shard, [folder / name for name in record["shards"]])
     refused = sum((shard.refused for shard in shards), Counter())
     rows, numbers = _usable_rows(shards, refused)
     found = sum(shard.found for shard in shards)
@@ -84,14 +83,6 @@ def _read_record(folder: Path) -> dict[str, Any]:
         return json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AmorlipError(f"{folder / RECORD} cannot be read: {error}; run the stage `download` first") from error
-
-
-def _read_all(paths: Sequence[Path]) -> list[Shard]:
-    processes = min(len(paths), len(os.sched_getaffinity(0)))
-    if processes < 2:
-        return [read_shard(path) for path in paths]
-    with ProcessPoolExecutor(processes) as pool:
-        return list(pool.map(read_shard, paths))
 
 
 def _usable_rows(shards: Sequence[Shard], refused: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
