@@ -23,7 +23,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from amorlip.data.hashing import stable_int
-from amorlip.data.shards import INDEX, MANIFEST
+from amorlip.data.shards import INDEX, INDEX_SCHEMA, MANIFEST, check_shard
 from amorlip.errors import AmorlipError
 
 OPEN_SHARDS = 64
@@ -107,33 +107,35 @@ class PairLoader:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a split. Raises AmorlipError when it is missing or a shard has another size than it says."""
+    """The manifest of a split. Raises AmorlipError when it cannot be read or a shard is not the one it lists."""
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AmorlipError(f"{path} cannot be read: {error}; run the stage `shards` first") from error
-    for shard in manifest["shards"]:
-        size = (folder / shard["name"]).stat().st_size if (folder / shard["name"]).is_file() else None
-        if size != shard["bytes"]:
-            found = "is missing" if size is None else f"has {size} bytes"
-            raise AmorlipError(
-                f"shard {folder / shard['name']} {found}, {path} says {shard['bytes']}; delete {path} and run again"
-            )
+        shards = [
+            (folder / shard["name"], {"bytes": shard["bytes"], "sha256": shard["sha256"]})
+            for shard in manifest["shards"]
+        ]
+        manifest["samples"], manifest["max_sample_id"], manifest["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"the key {error} is missing" if isinstance(error, KeyError) else error
+        raise AmorlipError(f"{path} cannot be read: {reason}; delete it and run the stage `shards`") from error
+    for shard, listed in shards:
+        check_shard(shard, listed, path)
     return manifest
 
 
 def read_index(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     """The index of a split as a structured array, one row a pair. Raises AmorlipError when it is not the manifest's."""
     path = folder / INDEX
+    advice = f"delete it and {folder / MANIFEST}, and run again"
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, ValueError) as error:
-        raise AmorlipError(f"{path} cannot be read: {error}; delete {folder / MANIFEST} and run again") from error
+        raise AmorlipError(f"{path} cannot be read: {' '.join(str(error).split())}; {advice}") from error
+    if not table.schema.equals(INDEX_SCHEMA):
+        raise AmorlipError(f"{path} has other columns than {', '.join(INDEX_SCHEMA.names)}; {advice}")
     if len(table) != manifest["samples"]:
-        raise AmorlipError(
-            f"{path} holds {len(table)} pairs, the manifest {manifest['samples']}; delete both and run again"
-        )
+        raise AmorlipError(f"{path} holds {len(table)} pairs, the manifest {manifest['samples']}; {advice}")
     columns = {name: table[name].to_numpy() for name in table.column_names}
     index = np.empty(len(table), dtype=[(name, column.dtype) for name, column in columns.items()])
     for name, column in columns.items():

@@ -41,6 +41,7 @@ def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -
     reading what lies before it. Rows are in the order of the shards, and of sample_id within a shard. Raises
     AmorlipError for a missing or broken shard, and when fewer than `min_yield` of the requested pairs are usable.
     """
+    (folder / MANIFEST).unlink(missing_ok=True)
     record = _read_record(folder)
     shards = map_on_all_cores(read_shard, [folder / name for name in record["shards"]])
     refused = sum((shard.refused for shard in shards), Counter())
@@ -70,12 +71,25 @@ def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -
     print(f"{corpus_name}, {split}: {len(rows)} of {requested} pairs usable ({manifest['yield']:.1%})")
 
 
-def verify(folder: Path) -> None:
-    """Read all shards of a manifest and compare their digests. Raises AmorlipError naming the first that differs."""
-    for shard in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["shards"]:
-        path = folder / shard["name"]
-        if not path.is_file() or sha256(path) != shard["sha256"]:
-            raise AmorlipError(f"shard {path} is not the one in {folder / MANIFEST}; delete that file and run again")
+def check_shard(path: Path, shard: dict[str, Any], manifest: Path) -> None:
+    """Raises AmorlipError naming the shard at `path` if it is not the one that `manifest` lists as `shard`.
+
+    Only a shard that was written or moved since the manifest is read whole, for its digest.
+    """
+    if not path.is_file():
+        raise AmorlipError(f"shard {path} is missing, but {manifest} lists it; delete {manifest} and run again")
+    status = path.stat()
+    if status.st_size != shard["bytes"]:
+        raise AmorlipError(
+            f"shard {path} has {status.st_size} bytes, {manifest} says {shard['bytes']}; delete {manifest} and run"
+            " again"
+        )
+    newer = max(status.st_mtime_ns, status.st_ctime_ns) >= manifest.stat().st_mtime_ns
+    if newer and sha256(path) != shard["sha256"]:
+        raise AmorlipError(
+            f"shard {path} has another digest than {manifest} says; put the old one back, or delete {manifest} and run"
+            " again"
+        )
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -137,4 +151,4 @@ def _write_index(rows: np.ndarray, numbers: np.ndarray, path: Path) -> None:
     columns = {**{name: rows[name] for name in ROW.names}, "shard": numbers}
     arrays = [pa.array(np.ascontiguousarray(columns[field.name]), field.type) for field in INDEX_SCHEMA]
     with atomic_path(path) as temporary:
-        pq.write_table(pa.table(arrays, schema=INDEX_SCHEMA), temporary)
+        pq.write_table(pa.table(arrays, schema=INDEX_SCHEMA), temporary, write_page_checksum=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -185,8 +186,10 @@ def test_the_generators_of_the_process_are_left_alone(split, workers):
 
 
 def spoil(folder: Path) -> Path:
-    """Overwrite pixels of one image with other bytes of the same number, as the manifest's sizes do not show."""
+    """Overwrite pixels of one image with as many other bytes, as a bad disk does: sizes and times do not show it."""
     write_split(folder, [[0, 1, 2, 3]])
+    later = (folder / "manifest.json").stat().st_mtime + 3600
+    os.utime(folder / "manifest.json", (later, later))
     data = (folder / "00000.tar").read_bytes()
     image = pair(2)["png"]
     place = data.index(image)
@@ -223,6 +226,9 @@ def test_shards_that_are_not_the_manifests(tmp_path):
     whole = (tmp_path / "00001.tar").read_bytes()
     (tmp_path / "00001.tar").write_bytes(whole[:-512])
     with pytest.raises(AmorlipError, match=rf"00001\.tar has {len(whole) - 512} bytes, .* says {len(whole)}"):
+        loader(tmp_path)
+    (tmp_path / "00001.tar").write_bytes(whole[:-1] + b"x")
+    with pytest.raises(AmorlipError, match=r"00001\.tar has another digest than .*manifest\.json says"):
         loader(tmp_path)
     (tmp_path / "00001.tar").unlink()
     with pytest.raises(AmorlipError, match=r"00001\.tar is missing"):

@@ -10,7 +10,7 @@ import pytest
 from data_miniatures import any_corpus, pair, picture, write_record, write_split, write_tar
 from PIL import Image
 
-from amorlip.data.shards import INDEX, MANIFEST, build_manifest, verify
+from amorlip.data.shards import INDEX, MANIFEST, build_manifest
 from amorlip.errors import AmorlipError
 
 
@@ -55,6 +55,11 @@ def without(sample_id, *endings):
     return {ending: data for ending, data in pair(sample_id).items() if ending not in endings}
 
 
+def with_other_pixels(png: bytes) -> bytes:
+    """Header and end are whole; what lies between is not."""
+    return png[:60] + bytes(len(png) - 90) + png[-30:]
+
+
 def bomb() -> bytes:
     file = io.BytesIO()
     Image.new("1", (14_000, 14_000)).save(file, "PNG")
@@ -68,6 +73,7 @@ BROKEN = {
     "caption is not UTF-8": {**pair(1), "txt": b"\xff\xfe"},
     "not an image": {**pair(1), "png": b"<html>404</html>"},
     "image is cut short": {**pair(1), "png": pair(1)["png"][:-40]},
+    "image cannot be decoded": {**pair(1), "png": with_other_pixels(pair(1)["png"])},
     "image has too many pixels": {**pair(1), "png": bomb()},
     "broken json": {**pair(1), "json": b"{"},
     "sample_id is not a natural number": {**pair(1), "json": b'{"sample_id": "x"}'},
@@ -146,16 +152,6 @@ def test_missing_and_broken_shards_are_named(tmp_path):
         (tmp_path / "0.tar").write_bytes(whole[:size])
         with pytest.raises(AmorlipError, match=r"shard .*0\.tar cannot be read: .*; delete it and"):
             build_manifest("test", any_corpus(), "train", tmp_path)
-
-
-def test_verify_finds_a_changed_byte(tmp_path):
-    write_split(tmp_path, [[0, 1], [2]])
-    verify(tmp_path)
-    data = bytearray((tmp_path / "00001.tar").read_bytes())
-    data[600] ^= 1
-    (tmp_path / "00001.tar").write_bytes(data)
-    with pytest.raises(AmorlipError, match=r"00001\.tar is not the one in"):
-        verify(tmp_path)
 
 
 def test_many_shards_keep_their_order(tmp_path):
