@@ -6,6 +6,7 @@ leaves no half shard behind, and what it had finished is kept. Each later pass a
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import tempfile
@@ -20,14 +21,23 @@ import pyarrow.parquet as pq
 
 from amorlip.config import Corpus, MirrorSource
 from amorlip.data import hub, img2dataset_call
+from amorlip.errors import AmorlipError
 from amorlip.files import sha256, write_json, write_text
 
 RECORD = "download.json"
 SOURCE = ".source"
 STAGING = ".staging-"
 MOST_REASONS = 20
+BOMB = "CV_IO_MAX_IMAGE_PIXELS"
 # Failures that another try will not mend.
-FINAL = ("HTTP Error 404", "HTTP Error 410", "Use of image disallowed", "image too small", "No such file or directory")
+FINAL = (
+    "HTTP Error 404",
+    "HTTP Error 410",
+    "Use of image disallowed",
+    "image too small",
+    "No such file or directory",
+    BOMB,
+)
 
 
 def download(corpus: Corpus, split: str, urls: Path | None, folder: Path) -> None:
@@ -35,7 +45,8 @@ def download(corpus: Corpus, split: str, urls: Path | None, folder: Path) -> Non
 
     download.json: source, split, requested (null for a mirror: its shards are all there is), downloaded, failed
     (reason → count) and the shards' names; a mirror's also names the commit. What a former call has downloaded is
-    kept; only what is missing is asked for again. Raises AmorlipError when the mirror cannot be had.
+    kept; only what is missing is asked for again. Raises AmorlipError when the mirror cannot be had or a shard not be
+    written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
@@ -89,6 +100,14 @@ def _pass(corpus: Corpus, rows: pa.Table, folder: Path) -> None:
     listed = staging / "list.parquet"
     pq.write_table(rows, listed)
     img2dataset_call.run(listed, staging / "shards", corpus.image, corpus.download, corpus.samples_per_shard)
+    # img2dataset prints the error of a shard that it could not write, and goes on as if nothing had happened.
+    begun, finished = math.ceil(len(rows) / corpus.samples_per_shard), len([*staging.glob("shards/*_stats.json")])
+    if finished < begun:
+        free = shutil.disk_usage(folder).free / 2**20
+        raise AmorlipError(
+            f"{begun - finished} of {begun} shards could not be written to {folder} ({free:.0f} MiB free; the log above"
+            " says why); mend that and run again, what was finished is kept"
+        )
 
 
 def _collect(folder: Path) -> None:
@@ -146,6 +165,8 @@ def _account(wanted: pa.Table, outcomes: pa.Table, folder: Path) -> dict[str, An
 
 def plain_reason(message: str) -> str:
     """An error message without what differs from address to address, so that equal failures count as one."""
-    message = re.sub(r"^<urlopen error (.*)>$", r"\1", message.strip())
+    if BOMB in message:
+        return "image has too many pixels"
+    message = re.sub(r"^<urlopen error (.*)>$", r"\1", " ".join(message.split()))
     message = re.sub(r"\[SSL: [A-Z_]+\] (certificate verify failed).*", r"\1", message)
     return re.sub(r"(['\"])/?.*?\1|file://\S+", "…", message) or "no reason given"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -9,11 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from PIL import Image
 
 from amorlip.config import DownloadSettings, ImageStorage
 from amorlip.errors import AmorlipError
 
 SHARD_DIGITS = 5
+MOST_PIXELS = Image.MAX_IMAGE_PIXELS
+"""Of an image as it is downloaded; the stage `shards` refuses larger ones too."""
 
 
 def run(urls: Path, output: Path, image: ImageStorage, speed: DownloadSettings, samples_per_shard: int) -> None:
@@ -26,10 +32,13 @@ def run(urls: Path, output: Path, image: ImageStorage, speed: DownloadSettings, 
         raise AmorlipError(f"image.encode_quality is {image.encode_quality}; for png it must be 0 to 9")
     # Set before the import: a library below asks the network for news otherwise.
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    import img2dataset
+    # OpenCV looks at an image's header and refuses it before it takes the memory.
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MOST_PIXELS)
+    main = importlib.import_module("img2dataset.main")
+    from amorlip.data.bounded_download import BoundedDownloader
 
-    with _no_processes_left():
-        img2dataset.download(
+    with _no_processes_left(), mock.patch.object(main, "Downloader", BoundedDownloader):
+        main.download(
             url_list=str(urls),
             input_format="parquet",
             url_col="url",

@@ -231,9 +231,27 @@ def test_rare_reasons_are_summed_up(monkeypatch, tmp_path):
         pa.array(["u"] * 100), pa.array(["c"] * 100), pa.array(["train"] * 100), tmp_path / "urls.parquet"
     )  # fmt: skip
     reasons = [f"reason {i}" if i < 30 else "common" for i in range(100)]
-    run_without_network(monkeypatch, tmp_path, corpus(0), lambda i, _: reasons[i])
+    one_shard = corpus(0).model_copy(update={"samples_per_shard": 100})
+    run_without_network(monkeypatch, tmp_path, one_shard, lambda i, _: reasons[i])
     failed = json.loads((tmp_path / "train" / "download.json").read_text())["failed"]
     assert failed["common"] == 70 and failed["other"] == 11 and sum(failed.values()) == 100
+
+
+def test_shards_that_could_not_be_written_stop_the_stage(monkeypatch, tmp_path):
+    """img2dataset only prints what went wrong. The shard that was finished counts in the next call."""
+    asked = []
+
+    def run(urls, output, *_):
+        asked.append(pq.read_table(urls)["sample_id"].to_pylist())
+        shard(output, 0, dict.fromkeys(asked[-1][:8]))
+
+    monkeypatch.setattr(stage.img2dataset_call, "run", run)
+    write_table(pa.array(["u"] * 12), pa.array(["c"] * 12), pa.array(["train"] * 12), tmp_path / "urls.parquet")
+    with pytest.raises(AmorlipError, match=r"1 of 2 shards could not be written .* MiB free"):
+        download(corpus(0), "train", tmp_path / "urls.parquet", tmp_path / "train")
+    assert not (tmp_path / "train" / "download.json").exists()
+    download(corpus(0), "train", tmp_path / "urls.parquet", tmp_path / "train")
+    assert asked == [list(range(12)), [8, 9, 10, 11]]
 
 
 def test_an_impossible_compression_is_told(tmp_path):
@@ -252,6 +270,8 @@ def test_an_impossible_compression_is_told(tmp_path):
             "<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, x.org>",
             "certificate verify failed",
         ),
+        ("HTTP Error 302: this would lead to\nan infinite loop", "HTTP Error 302: this would lead to an infinite loop"),
+        ("(-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS in function 'x'", "image has too many pixels"),
         ("", "no reason given"),
     ],
 )

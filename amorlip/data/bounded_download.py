@@ -1,0 +1,54 @@
+"""Downloads of images that end: img2dataset reads an answer for as long as a server cares to send it."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import urllib.request
+from typing import Any
+
+from img2dataset.downloader import Downloader
+
+MOST_BYTES = 1 << 26
+"""Of one image file."""
+
+
+class BoundedDownloader(Downloader):
+    """img2dataset's, with `timeout` as patience for a whole answer and not only for its next byte.
+
+    A subclass, because it is unpickled, and so imports this module, in the processes that download.
+    """
+
+    def __call__(self, row: Any) -> Any:
+        """Download one shard."""
+        urllib.request.install_opener(urllib.request.build_opener(_Bounds(self.timeout)))
+        return super().__call__(row)
+
+
+class _Bounds(urllib.request.BaseHandler):
+    """Makes every answer's `read()` bounded."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def http_response(self, request: Any, response: http.client.HTTPResponse) -> http.client.HTTPResponse:
+        """Called by urllib with every answer."""
+        deadline = time.monotonic() + self.seconds
+        response.read = lambda *_: _read(response, deadline)
+        return response
+
+    https_response = http_response
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    data = bytearray()
+    while part := response.read1(1 << 16):
+        data += part
+        if time.monotonic() > deadline:
+            raise TimeoutError("timed out")
+        if len(data) > MOST_BYTES:
+            raise ValueError("image file is too large")
+    expected = response.headers.get("Content-Length")
+    if expected and not response.chunked and len(data) < int(expected):
+        raise http.client.IncompleteRead(bytes(data), int(expected) - len(data))
+    return bytes(data)
