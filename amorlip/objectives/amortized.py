@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amorlip.errors import AmorlipError
 from amorlip.objectives import base, collectives
-from amorlip.objectives.amortization import Amortization, Divergence
+from amorlip.objectives.amortization import Amortization, Divergence, Networks
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.diagnostics import partition_statistics
 from amorlip.objectives.family import Normalisation, contrast, infonce_bound
@@ -66,7 +66,7 @@ class AmortizedObjective(base.Objective):
         starts = self.epoch == 0 or self.settings.reinitialise
         if first and starts and self.settings.bias_init == "data":
             self.amortization.start_at(collectives.mean(log_target.mean(1), self.context.world_size))
-        self.amortization.fit(step.stacked, log_target, self.divergence, self.settings.t_lambda)
+        self.amortization.fit(step.image, step.text, log_target, self.divergence, self.settings.t_lambda)
 
     def _stage_two(self, step: _Step) -> Loss:
         """L(x, y; λ)/sg(τ) + ρ/τ; shown is the bound of InfoNCE that L is."""
@@ -122,7 +122,7 @@ class _Step:
 
     def __init__(self, objective: AmortizedObjective, features: Features) -> None:
         self.features = features
-        self.stacked = torch.stack([features.image_features.detach(), features.text_features.detach()])
+        self.image, self.text = features.image_features.detach(), features.text_features.detach()
         self._objective, self._settings = objective, objective.settings
         self._pairs: dict[str, Pairs] = {}
 
@@ -134,10 +134,9 @@ class _Step:
             self._pairs[key] = Pairs(self.features, context, key)
         return self._pairs[key]
 
-    def network(self, networks: nn.Module) -> Tensor:
+    def network(self, networks: Networks) -> Tensor:
         """(2, b) log λ of `networks`."""
-        with torch.no_grad():
-            return networks(self.stacked).to(self.stacked.dtype)
+        return Amortization.estimate(networks, self.image, self.text)
 
     @cached_property
     def _previous(self) -> Tensor:

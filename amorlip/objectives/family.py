@@ -17,6 +17,7 @@ from torch import Tensor
 
 from amorlip.objectives.base import Features
 from amorlip.objectives.collectives import gather
+from amorlip.objectives.products import product
 from amorlip.objectives.similarities import Logits, Pairs
 
 
@@ -99,7 +100,7 @@ def _strip(
         weights = torch.sub(block, log_lambda_rows[rows, None]).exp_()
         weights += torch.sub(block, log_lambda_columns).exp_()
         total += weights.sum()
-        torch.mm(weights, logits.keys, out=to_queries[rows])
+        to_queries[rows] = product(weights, logits.keys)
         if to_keys is not None:
-            to_keys.addmm_(weights.T, logits.queries[rows])
+            to_keys += product(weights.T, logits.queries[rows])
     return total, to_queries, to_keys

@@ -13,8 +13,9 @@ from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.collectives import average_gradients, gather
 from amorlip.objectives.global_contrastive import add_constant, log_mean_negatives, ratio_term
+from amorlip.objectives.products import affine
 from amorlip.objectives.settings import NeuClip
-from amorlip.objectives.similarities import Pairs
+from amorlip.objectives.similarities import BLOCK_ELEMENTS, Pairs
 
 
 class Objective(base.Objective):
@@ -42,18 +43,23 @@ class Objective(base.Objective):
         log_g = log_mean_negatives(pairs)
         self._fit(pairs, log_g)
         with torch.no_grad():
-            alpha = self._alpha(pairs)
+            alpha = torch.cat([self._alpha(pairs, rows) for rows in self._parts(pairs)], dim=1)
         term = ratio_term(features, pairs, log_g, alpha, eps=0.0)
         rest = 0.5 * (self.settings.eps * (-alpha).exp() + alpha - 1.0).mean(1).sum()
         loss = (term.loss + rest + self.settings.rho) / features.logit_scale
         return Loss(base.with_value(loss, term.infonce_bound), term.diagnostics)
 
-    def _alpha(self, pairs: Pairs) -> Tensor:
-        """(2, b) α of this rank's images and texts; differentiable in the prototypes."""
+    def _alpha(self, pairs: Pairs, rows: slice) -> Tensor:
+        """(2, rows) α of some of this rank's images and texts; differentiable in the prototypes."""
         units = normalize(self.prototypes.to(pairs.image.dtype), dim=-1)
-        queries = pairs.logit_scale * torch.stack([pairs.image, pairs.text])
-        log_mean = torch.bmm(queries, units.mT).logsumexp(-1) - math.log(units.shape[1])
-        return add_constant(log_mean - pairs.positive_logits, self.settings.eps)
+        queries = pairs.logit_scale * torch.stack([pairs.image[rows], pairs.text[rows]])
+        log_mean = affine(queries, units.mT).logsumexp(-1) - math.log(units.shape[1])
+        return add_constant(log_mean - pairs.positive_logits[rows], self.settings.eps)
+
+    def _parts(self, pairs: Pairs) -> list[slice]:
+        """Slices of this rank's pairs whose logits with all prototypes may be held at once."""
+        size = max(1, BLOCK_ELEMENTS // self.settings.prototypes)
+        return [slice(start, start + size) for start in range(0, len(pairs.image), size)]
 
     def _fit(self, pairs: Pairs, log_g: Tensor) -> None:
         """AdaGrad on mean_i [e^{-α_i}(ε + g_i) + α_i - 1] of both modalities and all ranks."""
@@ -61,8 +67,10 @@ class Objective(base.Objective):
         for _ in range(self.settings.t_u):
             self.optimizer.zero_grad()
             with torch.enable_grad():
-                alpha = self._alpha(pairs)
-                ((log_top - alpha).exp() + alpha - 1.0).mean(1).sum().backward()
+                for rows in self._parts(pairs):
+                    alpha = self._alpha(pairs, rows)
+                    value = (log_top[:, rows] - alpha).exp() + alpha - 1.0
+                    (value.sum() / len(pairs.image)).backward()
             average_gradients([self.prototypes], self.context.world_size)
             self.optimizer.step()
         self.optimizer.zero_grad()

@@ -13,6 +13,7 @@ from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.collectives import others
 from amorlip.objectives.diagnostics import partition_statistics
+from amorlip.objectives.products import product
 from amorlip.objectives.similarities import BLOCK_ELEMENTS, Pairs
 
 
@@ -61,8 +62,8 @@ def _own_terms(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> tupl
         weights = logits.sigmoid_()
         weights.diagonal(rows.start)[: len(weights)].sub_(1.0)
         to_bias += weights.sum()
-        torch.mm(weights, text, out=to_image[rows])
-        to_text.addmm_(weights.T, image[rows])
+        to_image[rows] = product(weights, text)
+        to_text += product(weights.T, image[rows])
     return total, to_image, to_text, to_bias
 
 
@@ -73,7 +74,7 @@ def _negative_terms(queries: Tensor, keys: Tensor, scale: Tensor, bias: Tensor) 
         total -= logsigmoid(-logits).sum()
         weights = logits.sigmoid_()
         to_bias += weights.sum()
-        torch.mm(weights, keys, out=to_queries[rows])
+        to_queries[rows] = product(weights, keys)
     return total, to_queries, to_bias
 
 
@@ -81,4 +82,4 @@ def _blocks(queries: Tensor, keys: Tensor, scale: Tensor, bias: Tensor) -> Itera
     size = max(1, BLOCK_ELEMENTS // len(keys))
     for start in range(0, len(queries), size):
         rows = slice(start, min(start + size, len(queries)))
-        yield rows, ((queries[rows] * scale) @ keys.T).add_(bias)
+        yield rows, product(queries[rows] * scale, keys.T).add_(bias)

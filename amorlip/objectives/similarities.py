@@ -14,6 +14,7 @@ from torch import Tensor
 
 from amorlip.objectives.base import Context, Features
 from amorlip.objectives.collectives import gather
+from amorlip.objectives.products import product
 
 BLOCK_ELEMENTS = 2**22
 """Largest number of logits held at once; a matrix of this size or less is computed once and kept for the step."""
@@ -41,7 +42,7 @@ class Logits:
             yield rows, self._block(rows)
 
     def _block(self, rows: slice) -> Tensor:
-        logits = self._scaled[rows] @ self.keys.T
+        logits = product(self._scaled[rows], self.keys.T)
         logits.diagonal(self._offset + rows.start)[: len(logits)].fill_(-math.inf)
         return logits
 

@@ -47,7 +47,8 @@ def squared_error(amortization, features, log_z) -> float:
 def fit(amortization, name, batches, steps):
     """One Adam step per batch; fails at once where a parameter is not finite."""
     for step in range(steps):
-        amortization.fit(*next(batches), getattr(divergences, name), steps=1)
+        (image, text), log_z = next(batches)
+        amortization.fit(image, text, log_z, getattr(divergences, name), steps=1)
         if step % 100 == 0 or step < 5:
             assert all(bool(parameter.isfinite().all()) for parameter in amortization.online.parameters())
 

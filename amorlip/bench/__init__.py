@@ -1,0 +1,1 @@
+"""Speed and memory of single parts, measured beside a reference in the same run."""
