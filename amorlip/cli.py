@@ -7,6 +7,7 @@ input is told in one line and exits 1. Imports happen inside the commands, so th
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -228,6 +229,21 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+ADVICE = {
+    errno.ENOSPC: "; free some space and run again, nothing half-written was kept",
+    errno.EDQUOT: "; free some space and run again, nothing half-written was kept",
+    errno.EROFS: "; choose a folder that can be written to",
+    errno.EACCES: "; change its permissions, or choose another folder",
+    errno.EPERM: "; change its permissions, or choose another folder",
+}
+
+
+def system_trouble(error: OSError) -> str:
+    """What the operating system refused, in one line: file, reason, what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{os.strerror(error.errno)}{ADVICE.get(error.errno, '')}"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exits 0, 1 (bad input, one line on stderr) or 2 (usage)."""
     # albumentations, which img2dataset imports, asks the network for its newest version unless told not to
@@ -237,6 +253,11 @@ def main(arguments: list[str] | None = None) -> None:
         args.function(args)
     except AmorlipError as error:
         print(f"amorlip {args.command}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"amorlip {args.command}: {system_trouble(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print(f"amorlip {args.command}: interrupted", file=sys.stderr)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well and deleted when it does not."""
+    """A temporary name beside `path`, renamed to it when the block ends well and deleted when it does not.
+
+    A full or broken disk is an OSError that names `path`, whatever the library in the block makes of it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -26,6 +33,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except Exception as error:
+        if number := _disk_trouble(error):
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -45,6 +56,17 @@ def sha256(path: Path | str) -> str:
     """Hexadecimal digest of a file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _disk_trouble(error: BaseException | None) -> int | None:
+    """The error number of a disk's trouble behind `error`; Rust's libraries tell it in words."""
+    while error is not None:
+        words = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(words[1]) if words else getattr(error, "errno", None)
+        if number in DISK_TROUBLE:
+            return number
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _umask() -> int:

@@ -44,7 +44,8 @@ class Checkpoints:
         """Write the state after `step` steps, then delete all but the newest two."""
         path = self._path(step)
         with files.atomic_path(path) as temporary:
-            torch.save(state, temporary)
+            with temporary.open("wb") as file:  # given a name, torch tells nothing of a full disk
+                torch.save(state, file)
             digest = files.sha256(temporary)
         files.write_json(path.with_suffix(".json"), {"step": step, "sha256": digest})
         for old in self._steps()[:-KEPT]:
