@@ -173,6 +173,19 @@ def config(args: argparse.Namespace) -> None:
     print(yaml.safe_dump(runs, sort_keys=False), end="")
 
 
+# ---------------------------------------------------------------- benchmarks
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Measure time and memory beside OpenCLIP's; write a JSON file and a Markdown table."""
+    import importlib
+
+    measuring = importlib.import_module(f"amorlip.bench.{args.what}")
+    table = args.output / f"{args.what}.md"
+    measuring.run(args.output / f"{args.what}.json", table)
+    print(table.read_text(encoding="utf-8"), end="")
+
+
 # ---------------------------------------------------------------- parser
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -211,7 +224,9 @@ STAGES: list[tuple[Callable[[argparse.Namespace], None], str]] = [
     (selection, "settings output"),
     (schema, "check"),
     (config, ""),
+    (bench, "output"),
 ]
+BENCHES = ["objectives"]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -226,6 +241,8 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(f"--{option}", **{"required": True, **OPTIONS[option]})
         if function is config:
             sub.add_argument("file", type=Path, help="a top-level configuration file")
+        if function is bench:
+            sub.add_argument("what", choices=BENCHES, help="what to measure")
     return top
 
 
