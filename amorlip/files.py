@@ -41,6 +41,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def tidy(folder: Path, *names: str) -> None:
+    """Delete what killed processes left of files whose names begin so. Only where no other process writes them."""
+    for name in names:
+        for path in folder.glob(f".{name}*"):
+            path.unlink()
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write `text` (UTF-8) whole or not at all."""
     with atomic_path(path) as temporary:

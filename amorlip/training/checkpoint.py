@@ -78,8 +78,7 @@ class Checkpoints:
 
     def tidy(self) -> None:
         """Delete what a killed process left half-written. Only with the run's lock held."""
-        for path in self.folder.glob(".step-*"):
-            path.unlink()
+        files.tidy(self.folder, "step-", "metrics.jsonl.")
         for path in self.folder.glob("step-*.pt"):
             if not path.with_suffix(".json").exists():
                 path.unlink()

@@ -15,6 +15,7 @@ from amorlip.training.session import Session
 
 def write(session: Session, journal: Journal, output: Path) -> None:
     """Write run.yaml, provenance.json, metrics.jsonl and, last, model.safetensors to `output`."""
+    files.tidy(output, "run.yaml.", "provenance.json.", "metrics.jsonl.", "model.safetensors.")
     settings = session.run.model_dump(mode="json")
     files.write_text(output / "run.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     files.write_json(output / "provenance.json", _provenance(session, journal))
