@@ -1,0 +1,27 @@
+"""The miniature chain and a loopback server, from the helpers of the other tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import chain as chains
+
+from tests.data.conftest import server  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> chains.Chain:
+    """A finished miniature study; tests that change its files work on a copy."""
+    made = chains.Chain(tmp_path_factory.mktemp("study") / "chain").build()
+    chains.finish(made.tasks_stage(made.task))
+    chains.finish(made.train_stage(made.run, epoch_tasks=["openmoji"]))
+    chains.finish(made.evaluate_stage(made.evaluation))
+    return made
