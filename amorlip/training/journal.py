@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +50,9 @@ class Journal:
             "records": len(self.metrics.records) if self.metrics else 0,
         }
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> AbstractContextManager[None]:
         """Time in the block is not counted as training."""
-        with self.training.paused():
-            yield
+        return self.training.paused()
 
     def count(self, update: Update, step: int) -> None:
         """Take note of one step (numbered from 1)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -92,7 +93,7 @@ class Trainer:
         if self.step == self.session.steps:
             return
         batches = self.session.loader.batches(self.step)
-        with signals.held():  # the loader's processes start with the first batch
+        with signals.kept_from_children(signal.SIGINT):  # the loader's processes start with the first batch
             first = next(batches)
         yield first
         yield from batches
@@ -113,7 +114,7 @@ class Trainer:
         """Evaluate and record the epoch that has just ended, unless that was done before an interruption."""
         epoch = self.step // self.steps_per_epoch
         if self.journal.lacks_epoch(epoch):
-            with self.journal.paused(), rng.preserved(), signals.held():
+            with self.journal.paused(), rng.preserved(), signals.kept_from_children():
                 tasks = {name: self._evaluate(task, folder) for name, (task, folder) in self.tasks.items()}
             self.journal.close_epoch(epoch, self.step, tasks)
 

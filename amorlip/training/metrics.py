@@ -13,6 +13,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from amorlip import files
+
 
 class Metrics:
     """Appends records to metrics.jsonl in `path` and events to `board`.
@@ -24,10 +26,7 @@ class Metrics:
     def __init__(self, path: Path, board: Path, *, until_step: int) -> None:
         self.path = path
         self.records = [record for record in read(path) if record.get("step", 0) <= until_step] if until_step else []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = "".join(_line(record) for record in self.records)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        files.write_text(path, "".join(_line(record) for record in self.records))
         self.file = path.open("a", encoding="utf-8")
         self.board = SummaryWriter(str(board), purge_step=until_step + 1)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
+import multiprocessing.util
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,17 +47,29 @@ def listening() -> Iterator[StopRequest]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """The signals wait until the end of the block, and processes that are started in it never get them.
+def kept_from_children(*also: signal.Signals) -> Iterator[None]:
+    """Processes that are started in the block never get these signals, nor those in `also`.
 
-    Schedulers signal every process of a job. A data-loading process would die of SIGTERM and take the step that is
-    being finished with it.
+    Schedulers signal every process of a job, terminals too. A data-loading process would die of SIGTERM and take the
+    step that is being finished with it.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [*SIGNALS, *also])
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill_children() -> None:
+    """At exit multiprocessing sends SIGTERM to the children that are left, which then never comes, and waits."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch raises an error when a data-loading process is killed
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
+
+
+# runs before that of multiprocessing, which is registered by its import
+atexit.register(_kill_children)
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from amorlip.training import loop, metrics
 KILLS = int(os.environ.get("AMORLIP_KILLS", "4"))
 
 
-def start(run, corpus: Path, output: Path) -> subprocess.Popen:
+def start(run, corpus: Path, output: Path, errors=subprocess.DEVNULL) -> subprocess.Popen:
     command = [sys.executable, tiny.__file__, json.dumps(run.model_dump()), str(corpus), str(output)]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(command, stderr=errors, start_new_session=True)
 
 
 def kill_after(process: subprocess.Popen, output: Path, seconds: float) -> bool:
@@ -60,18 +60,37 @@ def test_killed_at_random_and_started_again(corpus, make_run, tmp_path):
     assert kept == [(r["kind"], r.get("step")) for r in metrics.read(tmp_path / "whole" / "metrics.jsonl")]
 
 
+def train_until_signal(run, corpus: Path, output: Path, number: signal.Signals) -> tuple[int, str]:
+    """Exit code and stderr of a run whose whole process group gets a signal in the second epoch or later."""
+    with (output / "errors").open("w+") as errors:
+        process = start(run, corpus, output, errors)
+        log = output / "train.log"
+        try:
+            while not log.exists() or "epoch 1/" not in log.read_text():
+                assert process.poll() is None
+                time.sleep(0.05)
+            os.killpg(process.pid, number)
+            process.wait(timeout=60)
+        finally:
+            process.kill()
+        errors.seek(0)
+        return process.returncode, errors.read()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGURG", "SIGUSR1"])
-def test_a_signal_to_the_whole_job_saves_and_leaves(corpus, make_run, tmp_path, name):
-    """Schedulers signal every process of a job, the loader's too."""
-    process = start(make_run(epochs=500, loader={"workers": 1}, log_every_steps=2), corpus, tmp_path)
-    try:
-        while "step 4/" not in ((tmp_path / "train.log").read_text() if (tmp_path / "train.log").exists() else ""):
-            assert process.poll() is None
-            time.sleep(0.05)
-        os.killpg(process.pid, getattr(signal, name))
-        assert process.wait(timeout=60) == 75
-    finally:
-        process.kill()
-    assert f"{name}: left after step" in (tmp_path / "train.log").read_text()
+def test_a_schedulers_signal_to_the_whole_job_saves(corpus, make_run, tmp_path, name):
+    run = make_run(epochs=500, loader={"workers": 1})
+    code, errors = train_until_signal(run, corpus, tmp_path, getattr(signal, name))
+    assert code == 75
+    assert f"{name}: left after step" in errors and "Traceback" not in errors
     assert list((tmp_path / "checkpoints").glob("*/step-*.json"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_whole_job_at_once(corpus, make_run, tmp_path):
+    """Not even the loader's processes keep it, and they say nothing."""
+    run = make_run(epochs=500, loader={"workers": 1})
+    code, errors = train_until_signal(run, corpus, tmp_path, signal.SIGINT)
+    assert code in (1, -signal.SIGINT)
+    assert errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")

@@ -154,13 +154,13 @@ def test_another_seed_gives_other_weights(finished, corpus, make_run, tmp_path):
 
 
 @pytest.fixture
-def evaluations(monkeypatch) -> list[int]:
-    """The steps at which the task was evaluated. It draws random numbers, as no evaluation should."""
-    calls: list[int] = []
+def evaluations(monkeypatch) -> list[torch.Tensor]:
+    """The state of torch's generator at each evaluation, which draws from it, as no evaluation should."""
+    calls: list[torch.Tensor] = []
 
     def evaluate(model, preprocess, tokenizer, task, folder, **options):
+        calls.append(torch.get_rng_state())
         torch.rand(3)
-        calls.append(len(calls))
         assert options["precision"] == "bfloat16" and task is TASK and folder == Path("files")
         return {"metrics": {"acc1": 0.25, "acc5": 0.5}, "value": 0.25}
 
@@ -192,6 +192,7 @@ def test_a_kill_during_evaluation_repeats_it_alone(evaluations, corpus, make_run
     assert [r["epoch"] for r in records(tmp_path) if r["kind"] == "epoch"] == [1, 2, 3]
     loop.train(run, corpus, tmp_path, folders)
     assert len(evaluations) == 3
+    assert all(torch.equal(state, evaluations[0]) for state in evaluations)
 
 
 # ---------------------------------------------------------------- trouble

@@ -35,17 +35,29 @@ def test_a_signal_only_leaves_a_note(number):
     assert signal.getsignal(number) is before
 
 
-def test_held_signals_arrive_later_and_never_in_children():
+def test_children_never_get_the_signals():
     with signals.listening() as request:
-        with signals.held():
+        with signals.kept_from_children(signal.SIGINT):
             child = os.fork()
             if child == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
+                for number in (*signals.SIGNALS, signal.SIGINT):
+                    os.kill(os.getpid(), number)
                 os._exit(0)
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert request.signal is None
-        assert request.signal == "SIGTERM"
         assert os.waitpid(child, 0)[1] == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert request.signal == "SIGTERM"
+
+
+LEAVE_A_CHILD = """
+import multiprocessing, time
+from amorlip.training import signals
+with signals.kept_from_children():
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True).start()
+"""
+
+
+def test_children_do_not_keep_the_process_from_ending():
+    assert subprocess.run([sys.executable, "-c", LEAVE_A_CHILD], timeout=20).returncode == 0
 
 
 def test_lock_keeps_a_second_process_out_and_dies_with_its_holder(tmp_path):

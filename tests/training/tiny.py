@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import signal
 import sys
 import tarfile
 from pathlib import Path
@@ -96,4 +97,5 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
     loop.train(Run(**json.loads(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]), {})
