@@ -9,14 +9,15 @@ from amorlip.objectives.similarities import Pairs
 
 
 def partition_statistics(pairs: Pairs, log_z: Tensor) -> dict[str, Tensor]:
-    """Mean and spread of `log_z` (2, b), and the effective number of negatives, of this rank.
+    """Mean and spread of `log_z` (2, b), the symmetric InfoNCE loss and the effective number of negatives, of this rank.
 
-    The latter is (Σ_j p_j)² / Σ_j p_j² with p_j ∝ exp(τ s_ij), j ≠ i: B - 1 if all negatives count alike, 1 if one
+    InfoNCE is the same number for every method, whatever it minimises. The effective number is (Σ_j p_j)² / Σ_j p_j² with p_j ∝ exp(τ s_ij), j ≠ i: B - 1 if all negatives count alike, 1 if one
     of them makes up the whole sum; mean over the images.
     """
     return {
         "log_z_mean": log_z.mean(),
         "log_z_std": log_z.std(dim=1).mean(),
+        "infonce": (pairs.with_positive(pairs.log_negatives, 1.0) - pairs.positive_logits).mean(),
         "effective_negatives": _effective_negatives(pairs).mean(),
     }
 

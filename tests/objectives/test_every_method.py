@@ -113,6 +113,7 @@ def test_diagnostics_are_detached_scalars_and_change_nothing(name):
     assert without.diagnostics == {}
     assert {"log_z_mean", "log_z_std", "effective_negatives"} <= found.diagnostics.keys()
     assert 1 <= float(found.diagnostics["effective_negatives"]) <= 23
+    assert float(found.diagnostics["infonce"]) == pytest.approx(float(reference.infonce(features).detach()), abs=1e-4)
     for value in found.diagnostics.values():
         assert value.shape == () and not value.requires_grad and bool(value.isfinite())
     assert torch.equal(without.loss, found.loss)
