@@ -23,7 +23,7 @@ def runs(study):
     return {run.name: run for _, run in study.runs}
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "mini.yaml", "paper.yaml"])
 def test_shipped_configurations_are_valid(name):
     study = resolve.load(resolve.read_yaml(CONFIG / name), CONFIG, name)
     assert len(study.runs) == len(study.scales) * len(study.methods) * len(study.selection.seeds)
