@@ -26,15 +26,16 @@ class BoundedDownloader(Downloader):
 
 
 class _Bounds(urllib.request.BaseHandler):
-    """Makes every answer's `read()` bounded."""
+    """Makes `read()` of every good answer bounded."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
     def http_response(self, request: Any, response: http.client.HTTPResponse) -> http.client.HTTPResponse:
         """Called by urllib with every answer."""
-        deadline = time.monotonic() + self.seconds
-        response.read = lambda *_: _read(response, deadline)
+        if response.status == 200:
+            deadline = time.monotonic() + self.seconds
+            response.read = lambda *_: _read(response, deadline)
         return response
 
     https_response = http_response
@@ -50,5 +51,7 @@ def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
             raise ValueError("image file is too large")
     expected = response.headers.get("Content-Length")
     if expected and not response.chunked and len(data) < int(expected):
-        raise http.client.IncompleteRead(bytes(data), int(expected) - len(data))
+        raise ConnectionError("answer broke off")
+    if not data:
+        raise ConnectionError("answer is empty")
     return bytes(data)
