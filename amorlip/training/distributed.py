@@ -50,6 +50,10 @@ class World:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return bool(tensor)
 
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        self.any(False)
+
     def gather(self, value: Any) -> list[Any]:
         """The ranks' values, by rank."""
         values = [value]

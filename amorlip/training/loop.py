@@ -140,6 +140,7 @@ class Trainer:
             state = {"session": self.session.state_dict(self.step), "journal": self.journal.state_dict()}
             if self.world.is_main:
                 self.checkpoints.save(self.step, state)
+            self.world.wait()  # a rank that leaves earlier makes torchrun end the one that writes
 
     def _newest(self) -> tuple[int, dict | None]:
         """Rank 0 chooses the checkpoint; every rank reads it."""

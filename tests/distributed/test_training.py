@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,42 @@ def test_a_signal_to_one_rank_takes_all_along_and_loses_nothing(trained):
     assert "a signal to another rank: left after step 7 of 15" in log
     assert "going on after step 7" in log
     assert files.sha256(resumed / "model.safetensors") == files.sha256(whole / "model.safetensors")
+
+
+LAUNCH = """
+import sys
+import time
+from amorlip.training import launch
+sys.exit(launch.launch(2, [sys.executable, *sys.argv[1:]]))
+"""
+
+
+def wait_for(process: subprocess.Popen, path: Path, text: str) -> None:
+    while not path.exists() or text not in path.read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_launched_run_tells_that_it_may_be_started_again(trained, tmp_path, name):
+    """SIGTERM to the launcher alone; SIGUSR1 to all processes, as a scheduler does."""
+    run = tiny.make_run(model="tiny_transformer", ranks=2, epochs=2000)
+    arguments = [tiny.__file__, json.dumps(run.model_dump()), str(trained[1].parent / "train"), str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-c", LAUNCH, *arguments], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(process, tmp_path / "train.log", "step 8/")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) >= 2
+        for pid in [process.pid, *(children if name == "SIGUSR1" else [])]:
+            os.kill(int(pid), getattr(signal, name))
+        assert process.wait(timeout=60) == 75
+    finally:
+        process.kill()
+    assert "left after step" in (tmp_path / "train.log").read_text()
+
+
+def test_a_launched_run_that_fails_has_its_ranks_exit_code(tmp_path):
+    code = [sys.executable, "-c", LAUNCH, "-c", "import os, sys; sys.exit(3 * int(os.environ['RANK']))"]
+    assert subprocess.run(code, stderr=subprocess.DEVNULL).returncode == 3
+    code[-1] = "import os; assert os.environ['WORLD_SIZE'] == '2'"
+    assert subprocess.run(code, stderr=subprocess.DEVNULL).returncode == 0
