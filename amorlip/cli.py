@@ -255,10 +255,10 @@ ADVICE = {
 }
 
 
-def system_trouble(error: OSError) -> str:
-    """What the operating system refused, in one line: file, reason, what to do."""
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{os.strerror(error.errno)}{ADVICE.get(error.errno, '')}"
+def system_trouble(error: OSError, args: argparse.Namespace) -> str:
+    """What the operating system refused, in one line: file (or the folder that is written to), reason, what to do."""
+    where = error.filename or getattr(args, "output", None) or getattr(args, "folder", None)
+    return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}{ADVICE.get(error.errno, '')}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -274,7 +274,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        print(f"amorlip {args.command}: {system_trouble(error)}", file=sys.stderr)
+        print(f"amorlip {args.command}: {system_trouble(error, args)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print(f"amorlip {args.command}: interrupted", file=sys.stderr)
