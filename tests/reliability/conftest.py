@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import chain as chains
+import forks
+import tiny
 
+from amorlip.config import Run
 from tests.data.conftest import server  # noqa: F401
 
 
@@ -31,3 +35,30 @@ def chain(inputs: chains.Chain, tmp_path_factory: pytest.TempPathFactory) -> cha
     chains.finish(made.train_stage(made.run, epoch_tasks=["openmoji"]))
     chains.finish(made.evaluate_stage(made.evaluation))
     return made
+
+
+@pytest.fixture(scope="session")
+def tiny_shards(tmp_path_factory) -> Path:
+    return tiny.write_corpus(tmp_path_factory.mktemp("corpus") / "train")
+
+
+@pytest.fixture(scope="session")
+def tiny_run() -> Run:
+    """With renewed networks, a target, the previous epoch's networks, a schedule of ρ and a logit scale's rate."""
+    return tiny.make_run(
+        "amorlip_l2log",
+        {"t_lambda": 1, "alpha": 0.5, "rho_schedule": [{"from_fraction": 0.5, "value": -8.0}]},
+        logit_scale={"lr": 1e-3, "drop": {"temperature": 0.0699, "factor": 0.3}},
+        checkpoint_every_steps=2,
+        log_every_steps=3,
+    )
+
+
+@pytest.fixture(scope="session")
+def whole(tiny_run, tiny_shards, tmp_path_factory) -> Path:
+    """The same run without interruption; its time is in `seconds`."""
+    output, start = tmp_path_factory.mktemp("whole") / "run", time.monotonic()
+    child = forks.start(tiny_run, tiny_shards, output)
+    assert forks.end(child) == 0, Path(f"{output}.err").read_text()
+    (output / "seconds").write_text(str(time.monotonic() - start))
+    return output

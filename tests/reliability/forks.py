@@ -1,14 +1,18 @@
-"""Runs in a forked process, which has PyTorch loaded and can be killed."""
+"""Runs in a forked process, which has PyTorch loaded and can be killed, and what became of them."""
 
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from amorlip import files
 from amorlip.config import Run
-from amorlip.training import loop
+from amorlip.training import loop, metrics
+
+TIMES = ("samples_per_s", "seconds")
 
 
 def start(run: Run, shards: Path, output: Path, prepare: Callable[[], None] = lambda: None) -> int:
@@ -17,8 +21,7 @@ def start(run: Run, shards: Path, output: Path, prepare: Callable[[], None] = la
     if child := os.fork():
         return child
     try:
-        error = os.open(f"{output}.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(error, 2)
+        sys.stderr = open(f"{output}.err", "a", buffering=1)  # noqa: SIM115
         prepare()
         loop.train(run, shards, output, {})
         os._exit(0)
@@ -31,3 +34,19 @@ def start(run: Run, shards: Path, output: Path, prepare: Callable[[], None] = la
 def end(child: int) -> int:
     """How the child ended: its exit code, or minus the number of the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def weights(output: Path) -> str:
+    return files.sha256(output / "model.safetensors")
+
+
+def records(output: Path) -> list[dict]:
+    """metrics.jsonl, without measured times."""
+    found = metrics.read(output / "metrics.jsonl")
+    return [{name: value for name, value in record.items() if name not in TIMES} for record in found]
+
+
+def is_like(output: Path, whole: Path) -> bool:
+    """True if both runs ended alike, and nothing half-written lies about."""
+    left = [path.name for path in output.rglob(".*") if path.name != ".lock"]
+    return weights(output) == weights(whole) and records(output) == records(whole) and not left

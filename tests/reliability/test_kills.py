@@ -13,59 +13,14 @@ from pathlib import Path
 
 import forks
 import pytest
-import tiny
 import torch
+from forks import is_like
 
 from amorlip import files
-from amorlip.config import Run
-from amorlip.training import checkpoint, loop, metrics, results
+from amorlip.training import checkpoint, loop, results
 from amorlip.training.checkpoint import Checkpoints
 
 KILLS = int(os.environ.get("AMORLIP_KILLS", "20"))
-TIMES = ("samples_per_s", "seconds")
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory) -> Path:
-    return tiny.write_corpus(tmp_path_factory.mktemp("corpus") / "train")
-
-
-@pytest.fixture(scope="module")
-def run() -> Run:
-    """With renewed networks, a target, the previous epoch's networks, a schedule of ρ and a logit scale's rate."""
-    return tiny.make_run(
-        "amorlip_l2log",
-        {"t_lambda": 1, "alpha": 0.5, "rho_schedule": [{"from_fraction": 0.5, "value": -8.0}]},
-        logit_scale={"lr": 1e-3, "drop": {"temperature": 0.0699, "factor": 0.3}},
-        checkpoint_every_steps=2,
-        log_every_steps=3,
-    )
-
-
-@pytest.fixture(scope="module")
-def whole(run, shards, tmp_path_factory) -> Path:
-    """The same run without interruption; its time is in `seconds`."""
-    output, start = tmp_path_factory.mktemp("whole") / "run", time.monotonic()
-    child = forks.start(run, shards, output)
-    assert forks.end(child) == 0, Path(f"{output}.err").read_text()
-    (output / "seconds").write_text(str(time.monotonic() - start))
-    return output
-
-
-def weights(output: Path) -> str:
-    return files.sha256(output / "model.safetensors")
-
-
-def records(output: Path) -> list[dict]:
-    """metrics.jsonl, without measured times."""
-    found = metrics.read(output / "metrics.jsonl")
-    return [{name: value for name, value in record.items() if name not in TIMES} for record in found]
-
-
-def is_like(output: Path, whole: Path) -> bool:
-    """True if both runs ended alike, and nothing half-written lies about."""
-    left = [path.name for path in output.rglob(".*") if path.name != ".lock"]
-    return weights(output) == weights(whole) and records(output) == records(whole) and not left
 
 
 def die_in_step(number: int) -> Callable[[], None]:
@@ -93,22 +48,22 @@ def kill(child: int, seconds: float) -> int:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("when", ["step", "moment"])
-def test_random_kills(run, shards, whole, tmp_path, when):
+def test_random_kills(tiny_run, tiny_shards, whole, tmp_path, when):
     """Half of the kills at a random step, half at any moment, start and export included."""
     chance, output, kills = random.Random(when), tmp_path / "run0", 0
     duration = float((whole / "seconds").read_text())
     while kills < KILLS / 2:
         if when == "step":
-            code = forks.end(forks.start(run, shards, output, die_in_step(chance.randint(1, 15))))
+            code = forks.end(forks.start(tiny_run, tiny_shards, output, die_in_step(chance.randint(1, 15))))
         else:
-            code = kill(forks.start(run, shards, output), chance.uniform(0, duration))
+            code = kill(forks.start(tiny_run, tiny_shards, output), chance.uniform(0, duration))
         assert code in (0, -signal.SIGKILL), Path(f"{output}.err").read_text()
         if code:
             kills += 1
         else:  # it came to its end: from the start again
             assert is_like(output, whole)
             output = tmp_path / f"run{kills}"
-    assert forks.end(forks.start(run, shards, output)) == 0
+    assert forks.end(forks.start(tiny_run, tiny_shards, output)) == 0
     assert is_like(output, whole)
 
 
@@ -155,14 +110,14 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_while(run, shards, whole, tmp_path, moment):
+def test_killed_while(tiny_run, tiny_shards, whole, tmp_path, moment):
     output = tmp_path / "run"
-    code = forks.end(forks.start(run, shards, output, MOMENTS[moment]()))
+    code = forks.end(forks.start(tiny_run, tiny_shards, output, MOMENTS[moment]()))
     assert code == -signal.SIGKILL, Path(f"{output}.err").read_text()
     assert not (output / "model.safetensors").exists()
     for record in output.glob("checkpoints/*/step-*.json"):  # those that count are whole
         assert files.sha256(record.with_suffix(".pt")) == json.loads(record.read_text())["sha256"]
-    assert forks.end(forks.start(run, shards, output)) == 0
+    assert forks.end(forks.start(tiny_run, tiny_shards, output)) == 0
     log = (output / "train.log").read_text()
     assert "going on after step" in log and "cannot be used" not in log
     assert is_like(output, whole)
