@@ -9,6 +9,7 @@ import objectives_reference as reference
 import pytest
 import torch
 
+from amorlip.errors import AmorlipError
 from amorlip.objectives import registry
 
 CONTEXT = {"epochs": 4, "steps_per_epoch": 5}
@@ -207,3 +208,40 @@ def test_beta_rises_to_its_maximum_at_the_horizon():
         betas.append(objective.beta())
     assert betas[0] == 0.0 and betas[8] == pytest.approx(0.4) and betas[16:] == pytest.approx([0.8] * 17)
     assert betas[:17] == sorted(betas[:17])
+
+
+def test_alpha_may_rise_with_the_epochs():
+    objective = create(alpha=0.9, alpha_schedule="cosine", beta_horizon_epochs=2, reinitialise=False, t_target=1)
+    run(objective, 1)
+    for ours, online in zip(
+        objective.amortization.target.parameters(), objective.amortization.online.parameters(), strict=True
+    ):
+        assert torch.equal(ours, online)
+    run(objective, 4, start=1)
+    before = objective.amortization.target.weight1.clone()
+    run(objective, 1, start=5)
+    expected = 0.45 * before + 0.55 * objective.amortization.online.weight1
+    torch.testing.assert_close(objective.amortization.target.weight1, expected.detach())
+
+
+@pytest.mark.parametrize(("rule", "rate"), [("constant", 2e-3), ("times_ranks", 8e-3)])
+def test_rate_may_grow_with_the_ranks(rule, rate):
+    settings = {"lr": 2e-3, "lr_rule": rule}
+    objective = registry.create("amorlip_l2log", settings, reference.make_context(world_size=4))
+    assert objective.amortization.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+
+
+def test_seeds_and_epochs_start_differently_and_ranks_alike():
+    def start(**changes):
+        epoch = changes.pop("epoch", 0)
+        objective = registry.create("amorlip_l2log", {}, reference.make_context(**changes))
+        objective.start_epoch(epoch)
+        return objective.amortization.online.weight1
+
+    assert torch.equal(start(), start(world_size=2, rank=1))
+    assert not torch.equal(start(), start(seed=4)) and not torch.equal(start(), start(epoch=1))
+
+
+def test_local_negatives_need_others_on_the_rank():
+    with pytest.raises(AmorlipError, match="at least two pairs"):
+        registry.create("amorlip_l2log", {"negatives": "local"}, reference.make_context(4, world_size=4))
