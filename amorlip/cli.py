@@ -96,11 +96,15 @@ def tasks(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train one model. Start it with torchrun for several processes."""
-    from amorlip.training import loop
+    """Train one model; several ranks are started as torchrun starts them, which may also be done by hand."""
+    from amorlip.training import launch
 
     data = settings(args.settings)
     run = section(Run, data["run"])
+    if run.recipe.ranks > 1 and not launch.is_rank():
+        sys.exit(launch.launch(run.recipe.ranks, [sys.executable, "-m", "amorlip", *sys.argv[1:]]))
+    from amorlip.training import loop
+
     loader = run.recipe.loader.model_copy(update={"workers": args.workers})
     recipe = run.recipe.model_copy(update={"loader": loader, "checkpoint_every_steps": args.checkpoint_every_steps})
     folders = dict(pair.split("=", 1) for pair in args.task_folder)

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 
 STAND_IN = f"""#!{sys.executable}
 import os, pathlib, sys
-words = sys.argv[sys.argv.index("amorlip") + 1:] if "amorlip" in sys.argv else sys.argv[1:]
+words = sys.argv[1:]
 options, name = {{}}, None
 for word in words[1:]:
     if word.startswith("--"):
@@ -50,9 +50,8 @@ class Study:
         (folder / "config").symlink_to(REPOSITORY / "config")
         commands = folder / "commands"
         commands.mkdir()
-        for name in ("amorlip", "torchrun"):
-            (commands / name).write_text(STAND_IN)
-            (commands / name).chmod(0o755)
+        (commands / "amorlip").write_text(STAND_IN)
+        (commands / "amorlip").chmod(0o755)
         paths = [str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]
         self.environment = {**os.environ, "PATH": os.pathsep.join(paths)}
 

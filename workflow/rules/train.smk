@@ -32,9 +32,7 @@ rule train:
         ],
         shards=subpath(input.manifest, parent=True),
         folder=subpath(output.weights, parent=True),
-        ranks=lambda wildcards: run_of(wildcards).recipe.ranks,
     shell:
-        "torchrun --standalone --nproc-per-node {params.ranks} -m amorlip train --settings {params.file:q}"
-        " --shards {params.shards:q} --output {params.folder:q}"
+        "amorlip train --settings {params.file:q} --shards {params.shards:q} --output {params.folder:q}"
         " --task-folder {params.task_folders:q} --workers {resources.loader_workers}"
         " --checkpoint-every-steps {resources.checkpoint_every_steps} 2>&1 | tee {log:q}"
