@@ -31,6 +31,7 @@ def build_artwork(source: EmojiSource, folder: Path) -> None:
     (`train`, `heldout_instance`, `heldout_name` or `heldout_style`). packages.json counts per package the drawings,
     the pictures, and those skipped, by reason. Raises AmorlipError when a package is missing or not the pinned one.
     """
+    (folder / PICTURES).unlink(missing_ok=True)
     packages = npm.fetch(source.packages, folder / "packages")
     emoji = {one.hexcode: one for one in read_emoji(packages[the_package(source, "names")])}
     drawings = _drawings(source, packages, list(emoji.values()))

@@ -23,6 +23,7 @@ def provide(source: TaskSource, artwork: Path | None, output: Path) -> None:
         AmorlipError: if the source is not there or not whole.
     """
     output.mkdir(parents=True, exist_ok=True)
+    (output / RECORD).unlink(missing_ok=True)
     origin = {"kind": source.kind}
     if source.kind == "emoji":
         from amorlip.data import emoji_tasks
