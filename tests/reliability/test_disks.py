@@ -15,7 +15,7 @@ from chain import Chain, finish, told_in_one_line
 WRITERS = {
     "urls": lambda chain, disk: chain.urls_stage(disk / "out" / "urls.parquet"),
     "tasks": lambda chain, disk: chain.tasks_stage(disk / "out"),
-    "train": lambda chain, disk: chain.train_stage(disk / "out", method="clip", epochs=1),
+    "train": lambda chain, disk: chain.train_stage(disk / "out", method="clip", epochs=1, every=8),
     "evaluate": lambda chain, disk: chain.evaluate_stage(disk / "out" / "evaluations" / "openmoji.json"),
     "table": lambda chain, disk: chain.shown_stage("table", disk / "out"),
     "figure": lambda chain, disk: chain.shown_stage("figure", disk / "out"),

@@ -9,24 +9,42 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import chain as chains
+import pandas as pd
+import pyarrow as pa
 import pytest
 from chain import Chain
 
+from amorlip.data.urls import write_table
+
 STAGES = {
-    "artwork": lambda c: (c.artwork_stage(c.artwork), c.artwork / "packages/solid/assets/1f603.webp"),
-    "shards": lambda c: (c.shards_stage(c.shards), c.shards / "00001.tar"),
-    "tasks": lambda c: (c.tasks_stage(c.folder / "built"), next((c.artwork / "pictures/openmoji").glob("*7.png"))),
-    "train": lambda c: (c.train_stage(c.folder / "new", epoch_tasks=["openmoji"]), c.task / "test/0.tar"),
-    "evaluate": lambda c: (c.evaluate_stage(c.folder / "new.json"), c.task / "test/0.tar"),
-    "table": lambda c: (c.shown_stage("table", c.folder), c.evaluation),
-    "figure": lambda c: (c.shown_stage("figure", c.folder), c.run / "metrics.jsonl"),
-}
-"""Stage → its arguments, and the file whose reading is held."""
+    "artwork": lambda c: (
+        c.artwork_stage(c.artwork), c.artwork / "packages/solid/assets/1f603.webp", ["pictures.parquet"]
+    ),
+    "shards": lambda c: (c.shards_stage(c.shards), c.shards / "00001.tar", ["manifest.json"]),
+    "tasks": lambda c: (c.tasks_stage(c.task), some_picture(c.artwork), ["task.json"]),
+    "train": lambda c: (
+        c.train_stage(c.folder / "new", method="clip", epoch_tasks=["openmoji"]), c.task / "test/0.tar",
+        ["new/model.safetensors"],
+    ),
+    "evaluate": lambda c: (c.evaluate_stage(c.folder / "new.json"), c.task / "test/0.tar", ["new.json"]),
+    "table": lambda c: (c.shown_stage("table", c.folder), c.evaluation, ["x.csv", "x.md", "x.tex", "x.html"]),
+    "figure": lambda c: (c.shown_stage("figure", c.folder), c.run / "metrics.jsonl", ["x.png", "x.pdf"]),
+}  # fmt: skip
+"""Stage → its arguments, the file whose reading is held, and the files that say that it has ended well."""
+
+
+def some_picture(artwork: Path) -> Path:
+    """One that the task shows: its name was seen in training."""
+    pictures = pd.read_parquet(artwork / "pictures.parquet")
+    seen = pictures.loc[pictures["role"] == "train", "name"]
+    shown = pictures[(pictures["style"] == "openmoji") & pictures["name"].isin(seen)]
+    return artwork / shown["picture"].iloc[-1]
 
 
 @contextlib.contextmanager
@@ -68,13 +86,49 @@ def interrupt(arguments: list[str], wait: Callable[[subprocess.Popen], None]) ->
     return process.returncode, [line for line in said.splitlines() if not line[:2].isdigit()]
 
 
+def check(arguments: list[str], wait: Callable[[subprocess.Popen], None], folder: Path, ends: list[str]) -> None:
+    """Interrupted, the stage tells one line, and leaves neither the files it ends with nor half of one."""
+    stage, before = arguments[0], chains.contents(folder).keys()
+    assert interrupt(arguments, wait) == (130, [f"amorlip {stage}: interrupted"])
+    there = chains.contents(folder).keys()
+    new = {Path(name).name for name in there - before}
+    assert not [name for name in new if name.startswith(".") and name not in (".lock", ".source")]
+    assert not [name for name in there if name.endswith(tuple(ends))]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_interrupted(chain: Chain, tmp_path: Path, stage: str):
     copy = chain.copy(tmp_path / "chain")
-    arguments, path = STAGES[stage](copy)
-    before = chains.contents(copy.folder)
+    arguments, path, ends = STAGES[stage](copy)
     with held(path) as wait:
-        assert interrupt(arguments, wait) == (130, [f"amorlip {stage}: interrupted"])
-    print(sorted(chains.contents(copy.folder).keys() ^ before.keys()))
+        check(arguments, wait, copy.folder, ends)
     chains.finish(arguments)
+    assert all(any(name.endswith(end) for name in chains.contents(copy.folder)) for end in ends)
+
+
+@pytest.mark.slow
+def test_waiting_for_the_web_is_interrupted(inputs: Chain, server, tmp_path: Path):
+    """The list of addresses, and the pictures: both come from a server that does not answer."""
+    asked = threading.Event()
+    silent = threading.Event()
+
+    def never(_: int) -> tuple[int, bytes]:
+        asked.set()
+        silent.wait(60)
+        return 200, b""
+
+    def wait(process: subprocess.Popen) -> None:
+        while not asked.wait(0.05):
+            assert process.poll() is None, process.communicate()
+        asked.clear()
+
+    server.pages["/never"] = never
+    lists = {"train": {"url": f"{server.url}/never", "columns": ["url", "caption"]}}
+    check(inputs.urls_stage(tmp_path / "urls.parquet", **lists), wait, tmp_path, ["urls.parquet"])
+    write_table(pa.array([lists["train"]["url"]]), pa.array(["a"]), pa.array(["train"]), tmp_path / "list.parquet")
+    stage = inputs.download_stage(tmp_path / "list.parquet", tmp_path / "train", timeout_s=60)
+    code, lines = interrupt(stage, wait)
+    assert (code, lines[-1]) == (130, "amorlip download: interrupted")
+    assert not (tmp_path / "train" / "download.json").exists()
+    silent.set()
