@@ -35,7 +35,7 @@ def read(folder, task):
     return data, list(data.records())
 
 
-def refused(call, *words):
+def assert_refused(call, *words):
     with pytest.raises(AmorlipError) as caught:
         call()
     message = str(caught.value)
@@ -100,25 +100,25 @@ def test_metadata_of_whole_floats_are_integers(sets, folder, grouped):
 )
 def test_faulty_samples(sets, folder, grouped, members, words):
     sets.write_tar(folder / "test" / "1.tar", members)
-    refused(lambda: read(folder, grouped), folder / "test" / "1.tar", *words)
+    assert_refused(lambda: read(folder, grouped), folder / "test" / "1.tar", *words)
 
 
 @pytest.mark.parametrize("values", [[1, 2, 3], [[1, 2]], [0.5, 1], ["1", "2"]])
 def test_metadata_that_do_not_fit(sets, folder, grouped, values):
     sets.write_tar(folder / "test" / "0.tar", [("a.png", b""), ("a.cls", b"1"), ("a.npy", sets.npy(values))])
-    refused(lambda: read(folder, grouped), folder / "test" / "0.tar", "metadata (npy)")
+    assert_refused(lambda: read(folder, grouped), folder / "test" / "0.tar", "metadata (npy)")
 
 
 def test_a_truncated_shard(folder, grouped):
     shard = folder / "test" / "0.tar"
     shard.write_bytes(shard.read_bytes()[:700])
-    refused(lambda: read(folder, grouped), shard, "not a whole tar file")
+    assert_refused(lambda: read(folder, grouped), shard, "not a whole tar file")
 
 
 @pytest.mark.parametrize("text", ["1", "3", "0", "two", ""])
 def test_a_number_of_shards_that_disagrees(folder, grouped, text):
     (folder / "test" / "nshards.txt").write_text(text)
-    refused(lambda: read(folder, grouped), folder / "test" / "nshards.txt")
+    assert_refused(lambda: read(folder, grouped), folder / "test" / "nshards.txt")
 
 
 @pytest.mark.parametrize(
@@ -126,17 +126,17 @@ def test_a_number_of_shards_that_disagrees(folder, grouped, text):
 )
 def test_missing_files(folder, grouped, name):
     (folder / name).unlink()
-    refused(lambda: read(folder, grouped), folder, "nshards.txt" if name.endswith("tar") else name)
+    assert_refused(lambda: read(folder, grouped), folder, "nshards.txt" if name.endswith("tar") else name)
 
 
 def test_names_and_templates_that_do_not_fit(folder, grouped):
     (folder / "classnames.txt").write_text("cat\ndog\n")
-    refused(lambda: read(folder, grouped), folder / "classnames.txt", "2 classes", "says 3")
+    assert_refused(lambda: read(folder, grouped), folder / "classnames.txt", "2 classes", "says 3")
     (folder / "classnames.txt").write_text("cat\n\ndog\n")
-    refused(lambda: read(folder, grouped), folder / "classnames.txt", "line 2 is empty")
+    assert_refused(lambda: read(folder, grouped), folder / "classnames.txt", "line 2 is empty")
     (folder / "classnames.txt").write_text("cat\ndog\nox\n")
     (folder / "zeroshot_classification_templates.txt").write_text("a {c}\na {}\n")
-    refused(lambda: read(folder, grouped), "zeroshot_classification_templates.txt", "'a {}'", "{c}")
+    assert_refused(lambda: read(folder, grouped), "zeroshot_classification_templates.txt", "'a {}'", "{c}")
 
 
 # ---------------------------------------------------------------- retrieval
@@ -160,41 +160,41 @@ def test_captions_that_are_no_list_of_texts(sets, captioned, raw):
     table = captioned / "test_1k_flickr.csv"
     rows = [{"filename": "0.png", "raw": json.dumps(["a"])}, {"filename": "1.png", "raw": raw}]
     sets.write_csv(table, rows)
-    refused(lambda: open_retrieval(captioned), table, "row 2", "raw")
+    assert_refused(lambda: open_retrieval(captioned), table, "row 2", "raw")
 
 
 def test_tables_that_do_not_fit(sets, captioned):
     table = captioned / "test_1k_flickr.csv"
     sets.write_csv(table, [{"filename": "0.png", "raw": '["a"]'}, {"filename": "0.png", "raw": '["b"]'}])
-    refused(lambda: open_retrieval(captioned), table, "listed twice")
+    assert_refused(lambda: open_retrieval(captioned), table, "listed twice")
     sets.write_csv(table, [{"filename": "9.png", "raw": '["a"]'}])
-    refused(lambda: open_retrieval(captioned), captioned / "images_flickr_1k_test.zip", "0 images", "'9'")
+    assert_refused(lambda: open_retrieval(captioned), captioned / "images_flickr_1k_test.zip", "0 images", "'9'")
     sets.write_csv(table, [{"name": "0.png", "raw": '["a"]'}])
-    refused(lambda: open_retrieval(captioned), table, "filename", "name, raw")
+    assert_refused(lambda: open_retrieval(captioned), table, "filename", "name, raw")
     table.write_text("filename,raw\n")
-    refused(lambda: open_retrieval(captioned), table, "no rows")
+    assert_refused(lambda: open_retrieval(captioned), table, "no rows")
     table.write_text("")
-    refused(lambda: open_retrieval(captioned), table)
+    assert_refused(lambda: open_retrieval(captioned), table)
 
 
 def test_files_that_are_missing_or_too_many(captioned):
     (captioned / "second.csv").write_text("filename,raw\n")
-    refused(lambda: open_retrieval(captioned), captioned, "2 files *.csv")
+    assert_refused(lambda: open_retrieval(captioned), captioned, "2 files *.csv")
     (captioned / "second.csv").unlink()
     (captioned / "images_flickr_1k_test.zip").unlink()
-    refused(lambda: open_retrieval(captioned), captioned, "0 files *.zip")
+    assert_refused(lambda: open_retrieval(captioned), captioned, "0 files *.zip")
 
 
 def test_faulty_archives(sets, captioned):
     archive = captioned / "images_flickr_1k_test.zip"
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2])
-    refused(lambda: open_retrieval(captioned), archive, "not a whole zip archive")
+    assert_refused(lambda: open_retrieval(captioned), archive, "not a whole zip archive")
     archive.write_bytes(whole.replace(b"IDAT", b"JDAT"))
     data = open_retrieval(captioned)
-    refused(lambda: [record.read() for record in data.images.records()], archive, "images_flickr_1k_test/0.png")
+    assert_refused(lambda: [record.read() for record in data.images.records()], archive, "images_flickr_1k_test/0.png")
     sets.write_zip(archive, {f"{folder}/{n}.png": b"" for n in range(3) for folder in "ab"})
-    refused(lambda: open_retrieval(captioned), archive, "2 images", "'0'")
+    assert_refused(lambda: open_retrieval(captioned), archive, "2 images", "'0'")
 
 
 def test_a_symbolic_link_in_the_archive(captioned):
@@ -203,7 +203,7 @@ def test_a_symbolic_link_in_the_archive(captioned):
         link = zipfile.ZipInfo("images_flickr_1k_test/link.png")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         file.writestr(link, "/etc/hostname")
-    refused(lambda: open_retrieval(captioned), archive, "link.png", "symbolic link")
+    assert_refused(lambda: open_retrieval(captioned), archive, "link.png", "symbolic link")
 
 
 # ---------------------------------------------------------------- association
@@ -241,10 +241,10 @@ def test_faulty_rounds(sets, played, changes, words):
     table = played / "winogavil_dataset.csv"
     row = {"cue": "sting", "candidates": "['bee', 'tea']", "associations": "['bee']"}
     sets.write_csv(table, [{**row, **changes}])
-    refused(lambda: open_association(played), table, *words)
+    assert_refused(lambda: open_association(played), table, *words)
 
 
 def test_a_candidate_without_image(sets, played):
     row = {"cue": "sting", "candidates": "['bee', 'wasp']", "associations": "['bee']"}
     sets.write_csv(played / "winogavil_dataset.csv", [row])
-    refused(lambda: open_association(played), played / "winogavil_images.zip", "'wasp'")
+    assert_refused(lambda: open_association(played), played / "winogavil_images.zip", "'wasp'")
