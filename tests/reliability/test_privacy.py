@@ -1,0 +1,53 @@
+"""Training, evaluation, reporting and downloads from local files work without a network, and try none."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import chain as chains
+import pytest
+import watched
+from chain import Chain
+
+pytestmark = pytest.mark.slow
+
+
+def alone(folder: Path, command: list[str]) -> dict:
+    """What `watched` tells of a command that ran without a network."""
+    report = folder / "report.json"
+    isolate = ["unshare", "--net"] if subprocess.run(["unshare", "--net", "true"], check=False).returncode == 0 else []
+    if not isolate and os.geteuid() == 0:
+        pytest.skip("this machine lets root make no network namespace")
+    subprocess.run([*isolate, sys.executable, watched.__file__, str(report), *command], check=True)
+    return json.loads(report.read_text())
+
+
+def test_the_witnesses_see_what_tries_to_leave(tmp_path):
+    """The library that img2dataset imports asks for its newest version, unless told not to."""
+    told = alone(tmp_path, [sys.executable, "-c", "import albumentations"])
+    assert told["attempts"]
+    code = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect_ex(('192.0.2.1', 9))"
+    told = alone(tmp_path, [sys.executable, "-S", "-c", code])  # without the audit hook
+    assert told["unroutable"] == 1 and not told["attempts"]
+
+
+def test_stages_stay_at_home(chain: Chain, tmp_path):
+    copy = chain.copy(tmp_path / "chain")
+    chains.finish(copy.urls_stage(tmp_path / "urls.parquet"))
+    for stage in (
+        copy.train_stage(copy.run, epoch_tasks=["openmoji"]),
+        copy.evaluate_stage(copy.evaluation), copy.shown_stage("table", tmp_path),
+        copy.shown_stage("figure", tmp_path), copy.download_stage(tmp_path / "urls.parquet", tmp_path / "train"),
+    ):  # fmt: skip
+        told = alone(tmp_path, [*chains.COMMAND, *stage])
+        assert (told["code"], told["attempts"], told["unroutable"]) == (0, [], 0), told
+
+
+def test_several_ranks_need_no_network(inputs: Chain, tmp_path):
+    """PyTorch's C++ code asks the resolver for the name of the loopback address, and goes on without an answer."""
+    told = alone(tmp_path, [*chains.COMMAND, *inputs.train_stage(tmp_path / "run", ranks=2, epochs=1)])
+    assert (told["code"], told["attempts"]) == (0, []), told
