@@ -10,6 +10,7 @@ import functools
 import gc
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -78,7 +79,11 @@ def run(output_json: Path, output_md: Path, cases: list[Case] | None = None, rou
     Each of up to `rounds` rounds times the reference and then the method; the figures are medians over rounds.
     """
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    results = [_measure(case, device, rounds) for device in devices for case in cases or all_cases()]
+    todo = [(case, device) for device in devices for case in cases or all_cases()]
+    results = []
+    for number, (case, device) in enumerate(todo, start=1):
+        results.append(_measure(case, device, rounds))
+        print(f"{number}/{len(todo)} {device} {case}: {results[-1].ratio:.2f} of ClipLoss", file=sys.stderr, flush=True)
     write_json(output_json, [asdict(result) for result in results])
     write_text(output_md, to_markdown(results))
     return results
