@@ -13,8 +13,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]*$")]
 """A name that becomes part of a path: letters, digits, `_` and `.`; `-` separates the parts of a run's name."""
+
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+"""A name that becomes a file's: as `Name`, and with `-`."""
+
+PackageName = Annotated[str, Field(pattern=r"^(@[a-z0-9_-][a-z0-9_.-]*/)?[a-z0-9_-][a-z0-9_.-]*$")]
+"""Name of an npm package, with its scope."""
 
 
 def _number(value: Any) -> Any:
@@ -33,6 +39,7 @@ NonNegative = Annotated[Float, Field(ge=0)]
 Fraction = Annotated[Float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Section(BaseModel):
@@ -82,7 +89,7 @@ class Package(Section):
 class EmojiSource(Section):
     """Pictures of emoji by many artists, with human-written names and tags: the demo's corpus and benchmark."""
 
-    packages: dict[str, Package]
+    packages: dict[PackageName, Package]
     """npm package name → pin."""
     picture_size: Count = 64
     """Side of a rendered picture [pixels]."""
@@ -90,7 +97,7 @@ class EmojiSource(Section):
     """Fraction of names that never occur in training, in any style."""
     heldout_instances: Fraction = 0.05
     """Fraction of the remaining (style, name) pairs of the training styles that are kept for evaluation."""
-    seed: Natural = 0
+    seed: Seed = 0
     """Seed of the split into held-out and training names."""
 
 
@@ -366,7 +373,7 @@ class Run(Section):
     """The method's name."""
     variant: Name | None = None
     """Which variant of the method, in an ablation."""
-    seed: Natural
+    seed: Seed
     """Seed of the weights, the data order and the augmentation."""
     objective: Name
     """Entry of the registry of objectives."""
@@ -464,9 +471,9 @@ class Benchmark(Section):
 
     title: str
     """Name in captions."""
-    tasks: dict[str, Task]
+    tasks: dict[Key, Task]
     """Key → task. The key is the name of the task's folder and JSON file."""
-    averages: dict[str, Average] = {}
+    averages: dict[Key, Average] = {}
     """Key → average."""
     columns: list[ColumnGroup] = []
     """Columns of the main table."""
@@ -561,7 +568,7 @@ class Selection(Section):
     """Files in scales/."""
     methods: list[Name]
     """Files in methods/."""
-    seeds: Annotated[list[Natural], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     """One run per seed, method and scale."""
     benchmark: Name
     """File in benchmarks/."""

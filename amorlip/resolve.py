@@ -216,6 +216,8 @@ class Study:
                 known = distinct.setdefault((run.scale, run.name), (title, run))
                 if known[1] != run:
                     raise AmorlipError(f"{self.folder}/experiments/{experiment}.yaml: another run is named {run.name}")
+        if not distinct:
+            raise AmorlipError("the study has no runs; name at least one scale, method and experiment")
         return list(distinct.values())
 
     def run(self, scale: str, name: str) -> Run:

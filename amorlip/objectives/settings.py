@@ -39,7 +39,7 @@ class Amorlip(Section):
     """β_T: largest weight of the previous epoch's networks in Z_comb (Eq. 12); 0 switches them off."""
     beta_horizon_epochs: Count | None = None
     """T_β: epoch at which β reaches `beta_max`; null: the number of epochs."""
-    f_d: Positive = 1.0
+    f_d: Annotated[Positive, Field(le=64)] = 1.0
     """f_d: hidden width of the networks as a multiple of the features' width."""
     positive_weight: NonNegative = 1e-3
     """w_ii: weight of the pair itself in Z; the others have 1."""
@@ -113,7 +113,7 @@ class FastClip(SogClr):
 class NeuClip(Section):
     """NeuCLIP: prototypes learned with AdaGrad between the encoders' steps."""
 
-    prototypes: Count = 4096
+    prototypes: Annotated[Count, Field(le=10**7)] = 4096
     """m: prototypes per modality."""
     t_u: Count = 10
     """T_u: AdaGrad steps per batch."""
