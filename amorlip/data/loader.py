@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
@@ -130,7 +131,7 @@ def read_index(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     advice = f"delete it and {folder / MANIFEST}, and run again"
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise AmorlipError(f"{path} cannot be read: {' '.join(str(error).split())}; {advice}") from error
     if not table.schema.equals(INDEX_SCHEMA):
         raise AmorlipError(f"{path} has other columns than {', '.join(INDEX_SCHEMA.names)}; {advice}")
@@ -215,16 +216,22 @@ class _Pairs(Dataset[Any]):
         try:
             picture = Image.open(io.BytesIO(data)).convert("RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise AmorlipError(
-                f"the image of sample {entry['sample_id']} in shard {self.shards[entry['shard']]} (byte"
-                f" {entry['image_offset']}) cannot be decoded: {error}; download that shard again"
-            ) from error
+            raise self.damaged(entry, "image", error) from error
         seed_generators(stable_int("augmentation", self.seed, epoch, entry["sample_id"]))
         return self.transform(picture)
 
     def caption(self, row: int) -> str:
         entry = self.index[row]
-        return self.read(entry["shard"], entry["caption_offset"], entry["caption_bytes"]).decode("utf-8").strip()
+        data = self.read(entry["shard"], entry["caption_offset"], entry["caption_bytes"])
+        try:
+            return data.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise self.damaged(entry, "caption", error) from error
+
+    def damaged(self, entry: np.void, what: str, error: Exception) -> AmorlipError:
+        """The error of an image or caption that was whole when the stage `shards` read it."""
+        place = f"sample {entry['sample_id']} in shard {self.shards[entry['shard']]} (byte {entry[f'{what}_offset']})"
+        return AmorlipError(f"the {what} of {place} cannot be decoded: {error}; download that shard again")
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """`size` bytes of a shard. The shards used last are kept open."""
