@@ -113,7 +113,7 @@ def read_shard(path: Path) -> Shard:
 
 
 def _samples(tar: tarfile.TarFile) -> Iterator[_Sample]:
-    """Neighbouring members that share the name before its first dot, as WebDataset groups them."""
+    """Neighbouring members that share the name before its first dot, as WebDataset groups them, one of each ending."""
     sample = None
     for info in tar:
         if not info.isfile():
@@ -121,7 +121,7 @@ def _samples(tar: tarfile.TarFile) -> Iterator[_Sample]:
         folder, _, name = info.name.rpartition("/")
         stem, _, ending = name.partition(".")
         key = f"{folder}/{stem}" if folder else stem
-        if sample is None or sample.key != key:
+        if sample is None or sample.key != key or ending.lower() in sample.members:
             if sample is not None:
                 yield sample
             sample = _Sample(key)

@@ -109,6 +109,16 @@ def test_repeated_keys_and_ids_count_once(tmp_path):
     assert [(row["sample_id"], row["shard"]) for row in rows] == [(0, 0), (1, 0), (4, 1)]
 
 
+def test_neighbours_of_one_name_are_not_mixed(tmp_path):
+    """The second one's caption must not go to the first one's image."""
+    samples = [("a", pair(0)), ("a", without(1, "png")), ("a", pair(2)), ("b", pair(3))]
+    manifest, rows = check(tmp_path, {"0.tar": samples})
+    assert manifest["refused"] == {"duplicate key": 2} and manifest["downloaded"] == 4
+    assert [row["sample_id"] for row in rows] == [0, 3]
+    data = (tmp_path / "0.tar").read_bytes()
+    assert data[rows[0]["caption_offset"] :][: rows[0]["caption_bytes"]] == b"thing 0"
+
+
 def test_a_mirror_is_numbered_by_place(tmp_path):
     shards = {
         "0.tar": [("a", without(0, "json")), ("b", without(1, "json", "png")), ("c", without(2, "json"))],
