@@ -65,7 +65,7 @@ class Trainer:
         self.checkpoints = checkpoint.Checkpoints(output / "checkpoints" / key)
         self.step, state = self._newest()
         if state is not None:
-            parts.load_state_dict(state["session"])
+            self._restore(state)
         journal_state = None if state is None else state["journal"]
         self.journal = Journal(parts, self.checkpoints.folder, output / "tensorboard", self.step, journal_state)
 
@@ -148,10 +148,25 @@ class Trainer:
         if self.world.is_main:
             self.checkpoints.tidy()
             found = self.checkpoints.latest()
+            others = sorted(folder.name for folder in self.checkpoints.folder.parent.glob("*/"))
+            if others and not found:
+                logger.info(
+                    "no checkpoint of these settings and this corpus; those of others (%s) are left alone",
+                    ", ".join(others),
+                )
         step = self.world.from_main(found[0] if found else 0)
         if step and not found:
             return step, self.checkpoints.read(step)
         return found or (0, None)
+
+    def _restore(self, state: dict) -> None:
+        try:
+            self.session.load_state_dict(state["session"])
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise AmorlipError(
+                f"{self.checkpoints.folder}: the checkpoint step-{self.step:08d}.pt does not fit this run "
+                f"({' '.join(str(error).split())[:200]}); delete this folder to train from the start"
+            ) from error
 
     def _leave(self, request: StopRequest) -> None:
         logger.info(
