@@ -68,7 +68,9 @@ def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -
     _check_yield(manifest, corpus.min_yield)
     _write_index(rows, numbers, folder / INDEX)
     write_json(folder / MANIFEST, manifest)
-    print(f"{corpus_name}, {split}: {len(rows)} of {requested} pairs usable ({manifest['yield']:.1%})")
+    print(
+        f"{corpus_name}, {split}: {len(rows)} of {requested} pairs usable ({manifest['yield']:.1%}; {_lost(manifest)})"
+    )
 
 
 def check_shard(path: Path, shard: dict[str, Any], manifest: Path) -> None:
@@ -138,13 +140,18 @@ def _digest(shards: Sequence[Shard], rows: np.ndarray) -> str:
 def _check_yield(manifest: dict[str, Any], least: float) -> None:
     if manifest["samples"] and manifest["yield"] >= least:
         return
-    reasons = ", ".join(f"{reason}: {n}" for reason, n in [*manifest["failed"].items(), *manifest["refused"].items()])
     raise AmorlipError(
         f"corpus {manifest['corpus']}, split {manifest['split']}: only {manifest['samples']} of"
         f" {manifest['requested']} pairs ({manifest['yield']:.1%}) can be used, min_yield is {least:.1%}"
-        f" ({reasons or 'no reasons recorded'}); delete download.json to retry the failures, use the mirror,"
+        f" ({_lost(manifest)}); delete download.json to retry the failures, use the mirror,"
         " or lower min_yield"
     )
+
+
+def _lost(manifest: dict[str, Any]) -> str:
+    """The pairs that cannot be used, by reason."""
+    reasons = [*manifest["failed"].items(), *manifest["refused"].items()]
+    return ", ".join(f"{reason}: {n}" for reason, n in reasons) or "none was refused"
 
 
 def _write_index(rows: np.ndarray, numbers: np.ndarray, path: Path) -> None:

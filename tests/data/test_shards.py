@@ -82,12 +82,13 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("reason", BROKEN)
-def test_a_faulty_pair_is_refused_and_counted(tmp_path, reason):
+def test_a_faulty_pair_is_refused_and_counted(tmp_path, reason, capsys):
     samples = [("a", pair(0)), ("b", BROKEN[reason]), ("c", pair(2))]
     manifest, rows = check(tmp_path, {"0.tar": samples}, requested=3)
     assert manifest["refused"] == {reason: 1}
     assert [row["sample_id"] for row in rows] == [0, 2]
     assert manifest["yield"] == pytest.approx(2 / 3)
+    assert f"2 of 3 pairs usable (66.7%; {reason}: 1)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("ending", "reason"), [("jpg", "image is cut short"), ("webp", "not an image")])
