@@ -11,7 +11,7 @@ from typing import Any, get_args
 import tiny
 import torch
 import yaml
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -79,9 +79,11 @@ def resolved(selection: dict[str, Any]) -> resolve.Study | None:
         assert study.runs and study.corpora and study.benchmark.tasks
         for name in paths_of(study):
             assert name.isprintable() and "/" not in name and name not in ("", ".", ".."), name
+        event("a study")
         return study
     except AmorlipError as error:
         assert str(error) and "\n" not in str(error) and "\r" not in str(error), str(error)
+        event("refused")
         return None
 
 
@@ -133,10 +135,13 @@ def test_what_is_valid_begins_to_train_or_is_refused(tiny_shards, method, data, 
     change = put(data.draw(st.sampled_from([*keys(section), ("unknown",)])), value)
     run = changed_run(method, *((change, {}) if section is Recipe else ({}, change)))
     if run is None:
+        event("refused by the types")
         return
     try:
         made = session.build(run, tiny_shards, World(torch.device("cpu")))
     except AmorlipError as error:
         assert str(error) and "\n" not in str(error)
+        event("refused by the run")
     else:
         assert made.steps > 0
+        event("begins to train")

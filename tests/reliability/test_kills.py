@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import forks
+import numpy as np
 import pytest
 import torch
 from forks import is_like
@@ -65,6 +66,34 @@ def test_random_kills(tiny_run, tiny_shards, whole, tmp_path, when):
             output = tmp_path / f"run{kills}"
     assert forks.end(forks.start(tiny_run, tiny_shards, output)) == 0
     assert is_like(output, whole)
+
+
+def draw_in_every_step(then: Callable[[], None] = lambda: None) -> Callable[[], None]:
+    """In the child, each step moves the logit scale by random numbers of all three global generators."""
+
+    def prepare() -> None:
+        original = loop.Trainer._train_on
+
+        def train_on(self, batch, step):
+            original(self, batch, step)
+            with torch.no_grad():
+                self.session.model.logit_scale += 1e-3 * (torch.rand(()) + np.random.rand() + random.gauss())
+
+        loop.Trainer._train_on = train_on
+        then()
+
+    return prepare
+
+
+def test_the_global_generators_go_on_where_they_were(tiny_run, tiny_shards, whole, tmp_path):
+    """No method draws from them in a step; one that does is resumed exactly, too."""
+    for name, kills in (("drawn", []), ("killed", [3, 8])):
+        for step in kills:
+            prepare = draw_in_every_step(die_in_step(step))
+            assert forks.end(forks.start(tiny_run, tiny_shards, tmp_path / name, prepare)) == -signal.SIGKILL
+        assert forks.end(forks.start(tiny_run, tiny_shards, tmp_path / name, draw_in_every_step())) == 0
+    assert is_like(tmp_path / "killed", tmp_path / "drawn")
+    assert forks.weights(tmp_path / "drawn") != forks.weights(whole)
 
 
 def die_at(owner: object, name: str, call: int, instead: Callable[..., None] | None = None) -> Callable[[], None]:
