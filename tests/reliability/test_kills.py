@@ -47,6 +47,7 @@ def kill(child: int, seconds: float) -> int:
     return forks.end(child)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("when", ["step", "moment"])
 def test_random_kills(tiny_run, tiny_shards, whole, tmp_path, when):
