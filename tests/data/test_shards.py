@@ -165,6 +165,18 @@ def test_missing_and_broken_shards_are_named(tmp_path):
             build_manifest("test", any_corpus(), "train", tmp_path)
 
 
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path):
+    """The pairs behind it would be lost without a word."""
+    write_tar(tmp_path / "0.tar", [(str(n), pair(n)) for n in range(4)])
+    write_record(tmp_path, ["0.tar"], 4)
+    data = bytearray((tmp_path / "0.tar").read_bytes())
+    header = data.index(b"2.png")
+    data[header] ^= 1
+    (tmp_path / "0.tar").write_bytes(data)
+    with pytest.raises(AmorlipError, match=rf"0\.tar cannot be read: the header at byte {header} is damaged"):
+        build_manifest("test", any_corpus(), "train", tmp_path)
+
+
 def test_many_shards_keep_their_order(tmp_path):
     ids = np.random.default_rng(0).permutation(60).reshape(12, 5)
     write_split(tmp_path, ids.tolist())

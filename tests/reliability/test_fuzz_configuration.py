@@ -11,7 +11,7 @@ from typing import Any, get_args
 import tiny
 import torch
 import yaml
-from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -88,6 +88,10 @@ def resolved(selection: dict[str, Any]) -> resolve.Study | None:
 
 
 @given(st.sampled_from([*keys(Selection), ("unknown",)]), values)
+@example(("two\nlines",), None)
+@example(("name",), "..")
+@example(("seeds",), [2**31])
+@example(("scales",), [])
 @FUZZ
 def test_any_value_of_any_key_of_the_study(path, value):
     resolved(resolve.merge(demo(), put(path, value)))

@@ -17,7 +17,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from amorlip.data.loader import PairLoader
+from amorlip.data.loader import PairLoader, read_index, read_manifest
 from amorlip.data.shards import build_manifest
 from amorlip.errors import AmorlipError
 
@@ -119,6 +119,20 @@ def test_flips_before_the_shards_are_checked(split, places):
 @FUZZ
 def test_flips_after_the_shards_were_checked(split, name, places):
     assert flipped(split, name, places, again=False) in (0, 6)
+
+
+def test_every_byte_of_the_index_matters_or_is_not_read(split, tmp_path):
+    """One flip at a time, through the whole file: refused, or the index is as it was."""
+    folder = shutil.copytree(split, tmp_path / "train")
+    manifest, whole = read_manifest(folder), (folder / "index.parquet").read_bytes()
+    expected, refused = read_index(folder, manifest), 0
+    for place in range(0, len(whole), 3):
+        (folder / "index.parquet").write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        try:
+            assert np.array_equal(read_index(folder, manifest), expected), place
+        except AmorlipError:
+            refused += 1
+    assert refused > len(whole) / 3 / 2
 
 
 @given(flips)
