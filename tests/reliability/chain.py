@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data_miniatures import STYLES, any_corpus, build_mini_artwork, mini_source, write_split
+from data_miniatures import any_corpus, build_mini_artwork, mini_source, write_split
 
 from amorlip import cli
 
@@ -164,8 +164,3 @@ class Chain:
             "style": {},
         }
         return [kind, "--settings", self.settings(kind, shown), "--name", "x", "--outputs", *map(str, outputs)]
-
-
-def packages(folder: Path) -> list[Path]:
-    """The folders of the miniature's packages below an artwork folder."""
-    return [folder / "packages" / name for name in STYLES]
