@@ -116,6 +116,16 @@ def test_train_transform_crops_as_the_recipe_says():
     assert span[1] < 0.5 * span[0]
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_levels_are_normalised_as_in_evaluation(layout):
+    """Bit by bit what OpenCLIP's evaluation transform makes of the same square picture."""
+    model, square = models.create("demo", seed=0), picture(32, 32)
+    levels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].contiguous(memory_format=layout)
+    found = models.Normalisation(model)(levels)
+    assert found.dtype == torch.float32 and found.is_contiguous(memory_format=layout)
+    assert torch.equal(found[0], models.eval_transform(model)(square))
+
+
 def test_bad_input_is_one_clear_line(tmp_path):
     with pytest.raises(AmorlipError, match="unknown model 'dem0'; did you mean 'demo'"):
         models.create("dem0", seed=0)

@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     """One rank's part of a global batch, b pairs."""
 
     images: torch.Tensor
-    """(b, 3, H, W) float32."""
+    """(b, 3, H, W) uint8 levels, to be normalised on the device."""
     tokens: torch.Tensor
     """(b, L) int64."""
     sample_ids: torch.Tensor
@@ -49,7 +49,7 @@ class PairLoader:
         batch_size: pairs of a global batch; rank r of w gets rows [r b, (r+1) b) with b = batch_size / w.
         epochs: passes over the pairs.
         seed: seed of order and augmentation.
-        transform: PIL image → (3, H, W) float32; may draw from torch's, numpy's and Python's global generators.
+        transform: PIL image → (3, H, W) uint8; may draw from torch's, numpy's and Python's global generators.
         tokenizer: list of b captions → (b, L) int64.
         rank, world_size: which part of each global batch to read.
         workers: decoding processes, kept over all epochs; 0 decodes in this process.

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 
+from amorlip import models
 from amorlip.config import Recipe
 from amorlip.data.loader import Batch
 from amorlip.errors import AmorlipError
@@ -35,14 +36,15 @@ class Encoders(nn.Module):
     def __init__(self, model: nn.Module, precision: str) -> None:
         super().__init__()
         self.model = model
+        self.normalise = models.Normalisation(model).to(model.logit_scale.device)
         self.dtype = AUTOCAST.get(precision)
         convolutional = isinstance(model.visual, ModifiedResNet)
         self.memory_format = torch.channels_last if convolutional else torch.contiguous_format
         model.visual.to(memory_format=self.memory_format)
 
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (M, 3, H, W) and tokens (M, L) → features (M, D) each, float32, of unit length."""
-        images = images.contiguous(memory_format=self.memory_format)
+        """Images (M, 3, H, W), uint8, and tokens (M, L) → features (M, D) each, float32, of unit length."""
+        images = self.normalise(images.contiguous(memory_format=self.memory_format))
         with torch.autocast(images.device.type, self.dtype, enabled=images.is_cuda and self.dtype is not None):
             image_MD, text_MD = self.model.encode_image(images), self.model.encode_text(tokens)
         return F.normalize(image_MD.float(), dim=-1), F.normalize(text_MD.float(), dim=-1)

@@ -26,12 +26,12 @@ def split(tmp_path_factory) -> Path:
 
 
 def plain(image):
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def noisy(image):
     """Draws from all three global generators, as augmentations do."""
-    return plain(image) + torch.rand(3, 1, 1) + np.random.rand() + random.random()
+    return plain(image).float() + torch.rand(3, 1, 1) + np.random.rand() + random.random()
 
 
 def bytes_of(texts: list[str]) -> torch.Tensor:
@@ -67,13 +67,13 @@ def test_what_it_says_of_the_corpus(split):
 
 def test_images_captions_and_ids_belong_together(split):
     for batch in collect(split):
-        assert batch.images.dtype == torch.float32 and batch.images.shape == (4, 3, 16, 16)
+        assert batch.images.dtype == torch.uint8 and batch.images.shape == (4, 3, 16, 16)
         assert batch.tokens.dtype == batch.sample_ids.dtype == torch.int64
         for image, tokens, number in zip(*batch, strict=True):
             members = pair(int(number))
             assert bytes(tokens.tolist()).rstrip(b"\0") == members["txt"]
             pixels = np.random.default_rng(int(number)).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-            assert torch.equal(image, torch.from_numpy(pixels).permute(2, 0, 1).float())
+            assert torch.equal(image, torch.from_numpy(pixels).permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("window", [0, 1, 2, 9])

@@ -7,6 +7,7 @@ import copy
 import open_clip
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from amorlip import models
@@ -27,12 +28,20 @@ def transformer(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": SIDE}
     text = {"context_length": LENGTH, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
-    return open_clip.model.CLIP(24, vision, text)
+    model = open_clip.model.CLIP(24, vision, text)
+    model.visual.preprocess_cfg = {"size": SIDE, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25)}
+    return model
+
+
+def normalised(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    """float64, as torchvision's functions have it."""
+    cfg = model.visual.preprocess_cfg
+    return torchvision.transforms.functional.normalize(images.double() / 255, cfg["mean"], cfg["std"])
 
 
 def batch(seed: int = 0, vocabulary: int = 64) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(PAIRS, 3, SIDE, SIDE, generator=generator)
+    images = torch.randint(256, (PAIRS, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
     tokens = torch.randint(1, vocabulary, (PAIRS, LENGTH), generator=generator)
     return Batch(images, tokens, torch.arange(PAIRS))
 
@@ -56,7 +65,7 @@ def test_clip_gradients_equal_plain_infonce(build):
     reference = copy.deepcopy(model).double()
     build(model, optimizer={"lr": 1e-30})(batch(), step=0, epoch=0, log=False)
     images, tokens, _ = batch()
-    image = reference.encode_image(images.double(), normalize=True)
+    image = reference.encode_image(normalised(images, model), normalize=True)
     text = reference.encode_text(tokens, normalize=True)
     logits = reference.logit_scale.exp() * image @ text.T
     target = torch.arange(PAIRS)
@@ -92,7 +101,7 @@ def test_micro_batches_move_running_statistics_once(build):
     step(Batch(images, tokens, torch.arange(PAIRS)), step=0, epoch=0, log=False)
     with torch.no_grad():
         for part in images.split(4):
-            reference.visual(part)
+            reference.visual(normalised(part, reference).float())
     for name, value in reference.visual.named_buffers():
         found = step.model.visual.get_buffer(name)
         torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-5, msg=name)
@@ -109,11 +118,24 @@ def test_frozen_statistics_come_back():
 
 
 def test_features_are_float32_of_unit_length():
-    encoders = Encoders(transformer().to(torch.bfloat16), "bfloat16")
+    """Though the towers' are not, as under autocast."""
+    model = transformer()
+    model.encode_image, model.encode_text = (
+        lambda x, tower=tower: tower(x).bfloat16() for tower in (model.encode_image, model.encode_text)
+    )
+    encoders = Encoders(model, "bfloat16")
     images, tokens, _ = batch()
-    for features in encoders(images.to(torch.bfloat16), tokens):
+    for features in encoders(images, tokens):
         assert features.dtype == torch.float32
         torch.testing.assert_close(features.norm(dim=-1), torch.ones(PAIRS))
+
+
+def test_normalisation_adds_nothing_to_what_is_exported():
+    model = models.create("tiny", seed=0)
+    names = set(model.state_dict())
+    encoders = Encoders(model, "float32")
+    assert set(model.state_dict()) == names
+    assert set(encoders.state_dict()) == {f"model.{name}" for name in names}
 
 
 def test_the_logit_bias_is_trained_only_if_the_objective_uses_it(build):
