@@ -6,22 +6,21 @@ the mean over 8 steps. Steps are those of a later epoch, in which the networks o
 
 from __future__ import annotations
 
-import functools
 import gc
 import multiprocessing
-import statistics
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from open_clip.loss import ClipLoss
 from torch.nn.functional import normalize
 
+from amorlip.bench import report
+from amorlip.bench.report import Column
 from amorlip.errors import AmorlipError
-from amorlip.files import write_json, write_text
 from amorlip.objectives import registry
 from amorlip.objectives.base import Context, Features
 
@@ -58,6 +57,21 @@ class Result:
     cliploss_peak_mib: float
 
 
+HEADING = """\
+Time and peak memory of one step, and the ratio to OpenCLIP's ClipLoss, forward and backward, on the same features in
+the same run."""
+COLUMNS = [
+    Column("method", "{method}", is_number=False),
+    Column("batch", "{batch}"),
+    Column("dim", "{dim}"),
+    Column("T_online (0: never)", "{t_online}"),
+    Column("device", "{device}", is_number=False),
+    Column("ms", "{ms:.1f}"),
+    Column("ClipLoss ms", "{cliploss_ms:.1f}"),
+    Column("ratio", "{ratio:.2f}"),
+    Column("peak MiB", "{peak_mib:.0f}"),
+    Column("ClipLoss peak MiB", "{cliploss_peak_mib:.0f}"),
+]
 SIZES = [(1024, 1024, 0.5), (2048, 512, 1.0), (8192, 512, 1.0)]
 """Batch, width and f_d of the paper's two scales, and a batch whose similarities fill 256 MiB."""
 AMORTIZED = ("amorlip_l2log", "amorlip_fdiv")
@@ -83,37 +97,19 @@ def run(output_json: Path, output_md: Path, cases: list[Case] | None = None, rou
     results = []
     for number, (case, device) in enumerate(todo, start=1):
         results.append(_measure(case, device, rounds))
-        print(f"{number}/{len(todo)} {device} {case}: {results[-1].ratio:.2f} of ClipLoss", file=sys.stderr, flush=True)
-    write_json(output_json, [asdict(result) for result in results])
-    write_text(output_md, to_markdown(results))
+        report.progress(number, len(todo), f"{device} {case}: {results[-1].ratio:.2f} of ClipLoss")
+    report.write(output_json, output_md, results, HEADING, COLUMNS)
     return results
-
-
-def to_markdown(results: list[Result]) -> str:
-    """The results as a table, times in milliseconds and memory in MiB."""
-    lines = [
-        f"PyTorch {torch.__version__}, {torch.get_num_threads()} CPU threads. Time and peak memory of one step, and",
-        "the ratio to OpenCLIP's ClipLoss, forward and backward, on the same features in the same run.",
-        "",
-        "| method | batch | dim | T_online | device | ms | ClipLoss ms | ratio | peak MiB | ClipLoss peak MiB |",
-        "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|",
-    ]
-    for r in results:
-        t_online = r.t_online or "never"
-        numbers = f"{r.ms:.1f} | {r.cliploss_ms:.1f} | {r.ratio:.2f} | {r.peak_mib:.0f} | {r.cliploss_peak_mib:.0f}"
-        lines.append(f"| {r.method} | {r.batch} | {r.dim} | {t_online} | {r.device} | {numbers} |")
-    return "\n".join(lines) + "\n"
 
 
 def _measure(case: Case, device: str, rounds: int) -> Result:
     steps, plain = max(1, case.t_online), Case(REFERENCE, case.batch, case.dim, f_d=1.0)
-    method, reference = step_of(case, device), step_of(plain, device)
-    method(), reference()
-    times, start = [], time.perf_counter()
-    while len(times) < 3 or (len(times) < rounds and time.perf_counter() - start < PATIENCE_S):
-        times.append((_seconds(reference, 1, device), _seconds(method, steps, device)))
-    cliploss_ms, ms = (1000 * statistics.median(column) for column in zip(*times, strict=True))
-    del method, reference
+    todo = ((plain, 1), (case, steps))
+    measures = [partial(_seconds, step_of(one, device), count, device) for one, count in todo]
+    for measure in measures:
+        measure()
+    cliploss_ms, ms = (1000 * seconds for seconds in report.medians_in_turn(measures, rounds, PATIENCE_S))
+    del measure, measures
     peaks = [_peak_mib(one, device) for one in (case, plain)]
     values = (ms, cliploss_ms, ms / cliploss_ms, *peaks)
     return Result(case.method, case.batch, case.dim, case.t_online, device, *(round(value, 4) for value in values))
@@ -158,7 +154,7 @@ def _seconds(step: Callable[[], None], steps: int, device: str) -> float:
     return (time.perf_counter() - start) / steps
 
 
-@functools.cache
+@cache
 def _peak_mib(case: Case, device: str) -> float:
     """Largest memory a first step takes beyond that of the features and the objective's own state."""
     if device == "cuda":

@@ -26,7 +26,7 @@ def test_result_files(tmp_path, monkeypatch):
     assert written[1]["t_online"] == 2 and written[1]["peak_mib"] == 10 and written[1]["cliploss_peak_mib"] == 40
     assert all(r.ratio == pytest.approx(r.ms / r.cliploss_ms, rel=1e-2) for r in results)
     table = (tmp_path / "o.md").read_text()
-    assert "| siglip | 16 | 8 | never | cpu |" in table and "| amorlip_l2log | 16 | 8 | 2 | cpu |" in table
+    assert "| siglip | 16 | 8 | 0 | cpu |" in table and "| amorlip_l2log | 16 | 8 | 2 | cpu |" in table
 
 
 @pytest.mark.parametrize(("t_online", "expected"), [(0, [0, 0, 0, 0]), (1, [1, 1, 1, 1]), (2, [1, 0, 1, 0])])

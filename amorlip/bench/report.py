@@ -1,0 +1,75 @@
+"""What all benchmarks share: measuring in turn, the machine in words, and the two files of results."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from amorlip.files import write_json, write_text
+
+
+class Column(NamedTuple):
+    """A column of a table: `template` is filled with a result's fields, as in "{ms:.1f}"."""
+
+    title: str
+    template: str
+    is_number: bool = True
+
+
+def medians_in_turn(
+    measures: Sequence[Callable[[], float]], rounds: int, patience_s: float = float("inf")
+) -> list[float]:
+    """The median over rounds of what each of `measures` returns; a round calls each once, in their order.
+
+    Load from elsewhere, which comes and goes, so meets all of them. After `patience_s` no new round begins, but three
+    are made at least (or `rounds`, if fewer).
+    """
+    found, start = [], time.perf_counter()
+    while len(found) < min(3, rounds) or (len(found) < rounds and time.perf_counter() - start < patience_s):
+        found.append([measure() for measure in measures])
+    return [statistics.median(column) for column in zip(*found, strict=True)]
+
+
+def machine() -> str:
+    """Processor, cores, load, threads, GPU, PyTorch and date, as one line."""
+    load = os.getloadavg()[0]
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores (load {load:.1f}){gpu}; PyTorch"
+        f" {torch.__version__}, {torch.get_num_threads()} CPU threads."
+    )
+
+
+def progress(number: int, total: int, line: str) -> None:
+    """Say on stderr that `number` of `total` cases are measured."""
+    print(f"{number}/{total} {line}", file=sys.stderr, flush=True)
+
+
+def markdown(heading: str, columns: Sequence[Column], results: Sequence[dict[str, Any]]) -> str:
+    """A paragraph and a table, one row a result."""
+    rows = [[column.title for column in columns], ["---:" if column.is_number else "---" for column in columns]]
+    rows += [[column.template.format(**result) for column in columns] for result in results]
+    return "\n".join([heading, "", *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def write(output_json: Path, output_md: Path, results: Sequence[Any], heading: str, columns: Sequence[Column]) -> None:
+    """Write `results` (dataclasses) as a list of objects, and as a table below `heading` and the machine."""
+    objects = [asdict(result) for result in results]
+    write_json(output_json, objects)
+    write_text(output_md, markdown(f"{heading}\n{machine()}", columns, objects))
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "unknown processor"
