@@ -33,13 +33,19 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _whole_number(value: Any) -> Any:
+    """Snakemake hands numbers inside a list or mapping of `--config` over as text."""
+    return int(value) if isinstance(value, str) and value.strip().lstrip("-").isdecimal() else value
+
+
 Float = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Float, Field(gt=0)]
 NonNegative = Annotated[Float, Field(ge=0)]
 Fraction = Annotated[Float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Integer = Annotated[int, BeforeValidator(_whole_number)]
+Count = Annotated[Integer, Field(ge=1)]
+Natural = Annotated[Integer, Field(ge=0)]
+Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
 
 
 class Section(BaseModel):

@@ -6,6 +6,9 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
+import pytest
+
 from amorlip import schema
 from amorlip.config import Optimizer
 
@@ -19,6 +22,23 @@ def test_generated_files_are_current():
 def test_schemas_refuse_unknown_keys():
     for name, text in schema.schemas().items():
         assert json.loads(text)["additionalProperties"] is False, name
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("settings.amorlip_l2log", "alpha", 1.5),
+        ("settings.amorlip_l2log", "beta_max", 1.0),
+        ("settings.amorlip_l2log", "f_d", 0.0),
+        ("settings.amorlip_l2log", "positive_weight", -0.1),
+        ("settings.neuclip", "prototypes", 0),
+        ("selection", "seeds", [2**31]),
+    ],
+)
+def test_schemas_refuse_what_is_out_of_bounds(name, key, value):
+    document = json.loads(schema.schemas()[f"{name}.schema.json"])
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({key: value}, {**document, "required": []})
 
 
 def test_every_key_is_explained():

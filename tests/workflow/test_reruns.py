@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from amorlip import resolve
@@ -69,6 +71,13 @@ def test_a_new_seed_runs_only_itself(finished):
     outputs = finished.planned_outputs(seeds=[0, 1])
     assert any("clip-seed1" in path for path in outputs)
     assert not any("seed0" in path for path in outputs)
+
+
+def test_seeds_from_the_command_line(finished):
+    """As the README has it; Snakemake hands the numbers over as text."""
+    output = finished.snakemake("-n", "--config", "seeds=[0,1]")
+    assert re.search(r"^ +output: .*/runs/demo/clip-seed1/", output, re.MULTILINE)
+    assert not re.search(r"^ +output: .*seed0/", output, re.MULTILINE)
 
 
 def test_a_removed_evaluation_is_made_again_alone(finished):
