@@ -40,7 +40,8 @@ def schemas() -> dict[str, str]:
     sections |= {f"settings.{name}": registry.settings_type(name) for name in registry.OBJECTIVES}
     sections |= {f"options.{name}": section for name, section in {**options.TABLES, **options.FIGURES}.items()}
     return {
-        f"{name}.schema.json": json.dumps(_with_bounds(section.model_json_schema()), indent=1, ensure_ascii=False) + "\n"
+        f"{name}.schema.json": json.dumps(_with_bounds(section.model_json_schema()), indent=1, ensure_ascii=False)
+        + "\n"
         for name, section in sections.items()
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
@@ -279,66 +279,38 @@ def _print_values(axes: Axes, frame: pd.DataFrame) -> None:
 # ---------------------------------------------------------------- training curves
 
 
-def training_curves(inputs: Inputs, chosen: options.TrainingCurves, looks: FigureStyle) -> Figure:
-    """Over steps, one block a scale: a loss panel a method, all logit scales, and the log Z error of those that log it.
+CURVES = {"infonce": "InfoNCE [nats]", "logit_scale": "logit scale", "log_z_error": "log Z error"}
+"""Logged quantities → names on axes."""
 
-    Losses have a panel and an axis each, since their values mean different things: AmorLIP's contains ρ/τ and is
-    divided by τ, SigLIP's counts pairs. The error is mean (log λ - log Z)², the mean of both modalities.
+
+def training_curves(inputs: Inputs, chosen: options.TrainingCurves, looks: FigureStyle) -> Figure:
+    """Over steps, one row a scale, all methods in each panel: InfoNCE, logit scale, and the log Z error where logged.
+
+    InfoNCE is the same quantity for every method, whatever it minimises, so values compare; methods' own losses do
+    not (AmorLIP's is divided by τ and contains ρ/τ, SigLIP's counts pairs). The error is mean (log λ - log Z)², the
+    mean of both modalities.
     """
     runs = inputs.runs
     steps = collect.metrics(inputs.metrics, runs).steps
     if "log_z_error" in steps:  # an exact log Z has no place on a logarithmic axis
         steps = steps.assign(log_z_error=pd.to_numeric(steps["log_z_error"]).where(lambda error: error > 0))
-    quantities = {name: collect.over_seeds(steps, "step", name) for name in ("loss", "logit_scale", "log_z_error")}
+    quantities = {name: collect.over_seeds(steps, "step", name) for name in CURVES}
+    shown = [name for name in CURVES if quantities[name]]
     scales = collect.scales(runs)
-    heights = [0.5 * looks.height_in * (math.ceil(len(_rows_of(runs, scale)) / 4) + 1.2) for scale in scales]
-    figure = style.figure(looks.width_in, sum(heights))
-    parts = figure.subfigures(len(scales), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for part, (scale, scale_title) in zip(parts, scales.items(), strict=True):
+    figure = style.figure(looks.width_in, 0.7 * looks.height_in * len(scales))
+    grid = figure.subplots(len(scales), len(shown), squeeze=False)
+    for row, (scale, title) in zip(grid, scales.items(), strict=True):
+        for axes, name in zip(row, shown, strict=True):
+            lines = {key: line for key, line in quantities[name].items() if key[0] == scale}
+            _curves(axes, lines, style.colours(runs))
+            axes.set_ylabel(CURVES[name])
+            axes.set_xlabel("steps")
+            if name == "log_z_error" and lines:
+                _logarithmic(axes)
         if len(scales) > 1:
-            part.suptitle(scale_title, fontweight="bold")
-        shown = _rows_of(runs, scale)
-        here = {name: {key: line for key, line in lines.items() if key in shown} for name, lines in quantities.items()}
-        _curve_panels(part, here, shown, style.colours(runs))
+            row[0].set_title(title)
     _legend(figure, runs)
     return figure
-
-
-def _rows_of(runs: list[RunLabel], scale: str) -> dict[tuple[str, str, str], str]:
-    """Row → title, of one scale."""
-    return {run.row: run.title for run in runs if run.scale == scale}
-
-
-def _curve_panels(
-    part: SubFigure,
-    quantities: dict[str, dict[tuple[str, str, str], pd.DataFrame]],
-    titles: dict[tuple[str, str, str], str],
-    colours: dict[tuple[str, str], str],
-) -> None:
-    """Losses on top, up to four in a row; below them what methods can share an axis for."""
-    below = [name for name in ("logit_scale", "log_z_error") if quantities[name]]
-    columns = min(4, len(titles))
-    rows = math.ceil(len(titles) / columns)
-    cells = math.lcm(columns, max(1, len(below)))
-    grid = part.add_gridspec(rows + 1, cells, height_ratios=[1] * rows + [1.2])
-    for index, (key, title) in enumerate(titles.items()):
-        row, column = divmod(index, columns)
-        axes = part.add_subplot(grid[row, _span(column, columns, cells)])
-        _curves(axes, {key: quantities["loss"][key]} if key in quantities["loss"] else {}, colours)
-        axes.set_title(title)
-        axes.set_ylabel("loss (own axis)" if column == 0 else "")
-    for index, name in enumerate(below):
-        axes = part.add_subplot(grid[rows, _span(index, len(below), cells)])
-        _curves(axes, quantities[name], colours)
-        axes.set_ylabel({"logit_scale": "logit scale", "log_z_error": "log Z error"}[name])
-        axes.set_xlabel("steps")
-        if name == "log_z_error":
-            _logarithmic(axes)
-
-
-def _span(index: int, count: int, cells: int) -> slice:
-    """Cells of one of `count` equally wide panels."""
-    return slice(index * cells // count, (index + 1) * cells // count)
 
 
 def _curves(axes: Axes, lines: dict[tuple[str, str, str], pd.DataFrame], colours: dict[tuple[str, str], str]) -> None:

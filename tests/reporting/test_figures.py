@@ -178,19 +178,28 @@ def test_missing_tasks_leave_a_gap(study):
 # ---------------------------------------------------------------- training curves
 
 
-def test_each_loss_has_its_own_panel_and_the_rest_share_theirs(study):
+def test_training_curves_share_their_panels(study):
     drawn = make(study(methods=METHODS), "training_curves")
-    panels = {axes.get_title(loc="left") or axes.get_ylabel(): axes for axes in drawn.axes}
-    assert len(panels) == len(METHODS) + 2
-    assert [len(axes.lines) for axes in panels.values()] == [1] * len(METHODS) + [len(METHODS), 2]
+    panels = {axes.get_ylabel(): axes for axes in drawn.axes}
+    assert {name: len(axes.lines) for name, axes in panels.items()} == {
+        "InfoNCE [nats]": len(METHODS),
+        "logit scale": len(METHODS),
+        "log Z error": 2,
+    }
     assert panels["log Z error"].get_yscale() == "log"
     colours = {line.get_color() for line in panels["log Z error"].lines}
     assert colours == {style.COLOURS["amorlip_fdiv"], style.COLOURS["amorlip_l2log"]}
 
 
+def test_training_curves_have_a_row_a_scale(study):
+    drawn = make(study(methods=("clip",), scales=("medium", "large")), "training_curves")
+    assert [axes.get_ylabel() for axes in drawn.axes] == 2 * ["InfoNCE [nats]", "logit scale"]
+    assert len({axes.get_title(loc="left") for axes in drawn.axes} - {""}) == 2
+
+
 def test_a_study_without_amortization_has_no_panel_for_its_error(study):
     labels = [axes.get_ylabel() for axes in make(study(methods=("clip",)), "training_curves").axes]
-    assert labels == ["loss (own axis)", "logit scale"]
+    assert labels == ["InfoNCE [nats]", "logit scale"]
 
 
 def test_an_exact_log_z_has_no_place_on_a_logarithmic_axis(study):
