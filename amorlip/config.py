@@ -280,7 +280,8 @@ class Recipe(Section):
     batch_size: Count
     """Global batch [pairs]."""
     micro_batch_size: Count | None = None
-    """Pairs per forward pass on a rank, for small GPUs; null: the rank's whole batch at once."""
+    """Pairs per forward pass on a rank, for small GPUs; null: the rank's whole batch at once. The gradient is the whole
+    batch's; with BatchNorm (RN50), that of the whole batch's loss with each part normalised by its own statistics."""
     epochs: Count
     """Passes over the corpus."""
     ranks: Count = 1
