@@ -13,7 +13,7 @@ from amorlip.errors import AmorlipError
 from amorlip.objectives import base, collectives
 from amorlip.objectives.amortization import Amortization, Divergence, Networks
 from amorlip.objectives.base import Context, Features, Loss
-from amorlip.objectives.diagnostics import partition_statistics
+from amorlip.objectives.diagnostics import estimation_error, partition_statistics
 from amorlip.objectives.family import Normalisation, contrast, infonce_bound
 from amorlip.objectives.settings import Amorlip
 from amorlip.objectives.similarities import Pairs
@@ -82,7 +82,7 @@ class AmortizedObjective(base.Objective):
         log_z = step.log_z(self.settings.negatives)
         return {
             **partition_statistics(step.pairs(self.settings.negatives), log_z),
-            "log_z_error": (step.network(self.amortization.target) - log_z).square().mean(),
+            **estimation_error(step.network(self.amortization.target), log_z),
             "z_ratio": (log_z - step.log_z_combined(self.settings.negatives)).exp().mean(),
         }
 

@@ -23,6 +23,17 @@ def partition_statistics(pairs: Pairs, log_z: Tensor) -> dict[str, Tensor]:
     }
 
 
+def estimation_error(estimate: Tensor, log_z: Tensor) -> dict[str, Tensor]:
+    """How far `estimate` (2, b) is from this rank's `log_z` (2, b).
+
+    `log_z_error` is the mean square (the l2-log objective, Eq. 10), `log_z_unexplained` that as a multiple of the
+    variance of `log_z` over the batch: 1 where the estimate knows no more than a constant. Since Z is the batch's, the
+    draw of the batch counts as error in both.
+    """
+    error = (estimate - log_z).square().mean()
+    return {"log_z_error": error, "log_z_unexplained": error / log_z.var(dim=1, correction=0).mean()}
+
+
 def _effective_negatives(pairs: Pairs) -> Tensor:
     blocks = pairs.strips[0].blocks()
     return torch.cat([(2 * block.logsumexp(1) - (2 * block).logsumexp(1)).exp() for _, block in blocks])

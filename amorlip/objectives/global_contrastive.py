@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from amorlip.objectives.base import Context, Features
 from amorlip.objectives.collectives import gather
-from amorlip.objectives.diagnostics import partition_statistics
+from amorlip.objectives.diagnostics import estimation_error, partition_statistics
 from amorlip.objectives.family import Normalisation, contrast
 from amorlip.objectives.similarities import Pairs
 
@@ -75,8 +75,7 @@ def ratio_term(features: Features, pairs: Pairs, log_g: Tensor, log_u: Tensor, e
     value = 0.5 * ratios.sum(0).mean()
     diagnostics = {}
     if features.log:
-        diagnostics = partition_statistics(pairs, pairs.log_negatives)
-        diagnostics["log_z_error"] = (log_denominator - log_g).square().mean()
+        diagnostics = partition_statistics(pairs, pairs.log_negatives) | estimation_error(log_denominator, log_g)
     bound = value - 1.0 + 0.5 * log_denominator.mean(1).sum() + math.log(pairs.others)
     return RatioTerm(value + (loss - loss.detach()), log_u, bound, diagnostics)
 

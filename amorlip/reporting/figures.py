@@ -279,21 +279,22 @@ def _print_values(axes: Axes, frame: pd.DataFrame) -> None:
 # ---------------------------------------------------------------- training curves
 
 
-CURVES = {"infonce": "InfoNCE [nats]", "logit_scale": "logit scale", "log_z_error": "log Z error"}
+UNEXPLAINED = "log_z_unexplained"
+CURVES = {"infonce": "InfoNCE [nats]", "logit_scale": "logit scale", UNEXPLAINED: "log Z error / variance"}
 """Logged quantities → names on axes."""
 
 
 def training_curves(inputs: Inputs, chosen: options.TrainingCurves, looks: FigureStyle) -> Figure:
-    """Over steps, one row a scale, all methods in each panel: InfoNCE, logit scale, and the log Z error where logged.
+    """Over steps, one row a scale, all methods in each panel: InfoNCE, logit scale, error of log λ where logged.
 
     InfoNCE is the same quantity for every method, whatever it minimises, so values compare; methods' own losses do
-    not (AmorLIP's is divided by τ and contains ρ/τ, SigLIP's counts pairs). The error is mean (log λ - log Z)², the
-    mean of both modalities.
+    not (AmorLIP's is divided by τ and contains ρ/τ, SigLIP's counts pairs). The error is mean (log λ - log Z)² over the
+    variance of log Z, the mean of both modalities; a line marks 1, the error of the best constant.
     """
     runs = inputs.runs
     steps = collect.metrics(inputs.metrics, runs).steps
-    if "log_z_error" in steps:  # an exact log Z has no place on a logarithmic axis
-        steps = steps.assign(log_z_error=pd.to_numeric(steps["log_z_error"]).where(lambda error: error > 0))
+    if UNEXPLAINED in steps:  # an exact log Z has no place on a logarithmic axis
+        steps = steps.assign(**{UNEXPLAINED: pd.to_numeric(steps[UNEXPLAINED]).where(lambda error: error > 0)})
     quantities = {name: collect.over_seeds(steps, "step", name) for name in CURVES}
     shown = [name for name in CURVES if quantities[name]]
     scales = collect.scales(runs)
@@ -305,7 +306,8 @@ def training_curves(inputs: Inputs, chosen: options.TrainingCurves, looks: Figur
             _curves(axes, lines, style.colours(runs))
             axes.set_ylabel(CURVES[name])
             axes.set_xlabel("steps")
-            if name == "log_z_error" and lines:
+            if name == UNEXPLAINED and lines:
+                axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
                 _logarithmic(axes)
         if len(scales) > 1:
             row[0].set_title(title)

@@ -83,6 +83,9 @@ def test_target_normaliser_is_the_target_networks_output():
     assert reference.error(reference.gradients(loss.loss, features), reference.gradients(expected, features)) < 1e-9
     error = (log_lambda - reference.log_partitions(features, 1e-3)).square().mean()
     assert float(loss.diagnostics["log_z_error"]) == pytest.approx(float(error.detach()), rel=1e-9)
+    log_z = reference.log_partitions(features, 1e-3)
+    share = (error / (log_z - log_z.mean(1, keepdim=True)).square().mean()).detach()
+    assert float(loss.diagnostics["log_z_unexplained"]) == pytest.approx(float(share), rel=1e-9)
 
 
 @pytest.mark.parametrize("normaliser", ["combined", "target"])

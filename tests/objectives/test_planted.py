@@ -17,10 +17,11 @@ SPREADS = {14.3: 1.5, 40.0: 0.7, 100.0: 0.35}
 class Planted:
     """Features in a cone, and log Z(u) = log Σ_k exp(τ<u, v_k>) of 64 planted directions."""
 
-    def __init__(self, tau: float) -> None:
+    def __init__(self, tau: float, spread: float = 0.5) -> None:
+        """`spread` of the directions: the larger τ·spread, the closer log Z is to a maximum of 64 linear functions."""
         self.tau, self.generator = tau, torch.Generator().manual_seed(1)
         self.axis = normalize(self._noise(WIDTH), dim=0)
-        self.directions = normalize(self.axis + 0.5 * self._unit(64), dim=1)
+        self.directions = normalize(self.axis + spread * self._unit(64), dim=1)
 
     def _noise(self, *shape):
         return torch.randn(shape, generator=self.generator)
@@ -39,9 +40,9 @@ def fresh_networks() -> Amortization:
     return amortization
 
 
-def squared_error(amortization, features, log_z) -> float:
+def squared_error(networks, features, log_z) -> float:
     with torch.no_grad():
-        return float((amortization.online(features) - log_z).square().mean())
+        return float((networks(features) - log_z).square().mean())
 
 
 def fit(amortization, name, batches, steps):
@@ -65,19 +66,25 @@ def test_a_batch_is_learned(name, tau, start):
     if start == "data":
         amortization.start_at(log_z.mean(1))
     fit(amortization, name, iter(lambda: (features, log_z), None), 3000)
-    assert squared_error(amortization, features, log_z) < 0.01
+    assert squared_error(amortization.online, features, log_z) < 0.01
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tau", [14.3, 40.0])
 @pytest.mark.parametrize("name", ["l2_log", "kl", "js"])
-def test_the_function_is_learned(name):
-    """From ever new features at CLIP's initial logit scale; the error is that of features not seen before."""
-    planted = Planted(14.3)
+def test_the_function_is_learned(name, tau):
+    """From ever new features; the error is the target networks' on features not seen before. (At τ = 100, Adam's noise
+    at this constant rate leaves 0.03.)"""
+    planted = Planted(tau, spread=0.5 * 14.3 / tau)
     amortization = fresh_networks()
-    fit(amortization, name, iter(lambda: planted.sample(512), None), 3000)
     features, log_z = planted.sample(2000)
     assert float(log_z.var(dim=1).min()) > 0.4
-    assert squared_error(amortization, features, log_z) < 0.01
+    amortization.start_at(log_z.mean(1))
+    for _ in range(3000):
+        (image, text), log_target = planted.sample(512)
+        amortization.fit(image, text, log_target, getattr(divergences, name), steps=1)
+        amortization.update_target(0.98)
+    assert squared_error(amortization.target, features, log_z) < 0.01
 
 
 @pytest.mark.parametrize("name", ["l2_log", "kl", "js"])
@@ -85,6 +92,6 @@ def test_far_from_the_start_nothing_overflows(name):
     features, log_z = Planted(100.0).sample(128)
     assert float(log_z.mean()) > 89
     amortization = fresh_networks()
-    before = squared_error(amortization, features, log_z)
+    before = squared_error(amortization.online, features, log_z)
     fit(amortization, name, iter(lambda: (features, log_z), None), 100)
-    assert squared_error(amortization, features, log_z) < before - 100
+    assert squared_error(amortization.online, features, log_z) < before - 100

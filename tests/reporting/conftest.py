@@ -149,7 +149,8 @@ class FakeStudy:
                 }  # fmt: skip
                 if run.method.startswith("amorlip"):
                     within = (step - 1) % self.steps_per_epoch / self.steps_per_epoch
-                    line["log_z_error"] = (0.02 + 0.6 * np.exp(-6 * within)) * np.exp(0.1 * rng.normal()) * (2 - done)
+                    unexplained = (0.02 + 0.6 * np.exp(-6 * within)) * np.exp(0.1 * rng.normal()) * (2 - done)
+                    line["log_z_unexplained"] = unexplained
                 lines.append(line)
             if step % self.steps_per_epoch == 0:
                 value = (0.03 + 0.005 * order) * (1 - np.exp(-3 * done)) * (1 + 0.04 * rng.normal())

@@ -149,7 +149,7 @@ def test_metrics_of_seeds_are_summarised_by_step(study):
 def test_a_quantity_that_only_one_method_logs(study):
     fake = study()
     logged = collect.metrics(fake.metrics(), fake.runs)
-    assert list(collect.over_seeds(logged.steps, "step", "log_z_error")) == [("demo", "amorlip_l2log", "")]
+    assert list(collect.over_seeds(logged.steps, "step", "log_z_unexplained")) == [("demo", "amorlip_l2log", "")]
     assert collect.over_seeds(logged.steps, "step", "nothing") == {}
 
 

@@ -184,11 +184,11 @@ def test_training_curves_share_their_panels(study):
     assert {name: len(axes.lines) for name, axes in panels.items()} == {
         "InfoNCE [nats]": len(METHODS),
         "logit scale": len(METHODS),
-        "log Z error": 2,
+        "log Z error / variance": 2 + 1,  # and the mark at 1
     }
-    assert panels["log Z error"].get_yscale() == "log"
-    colours = {line.get_color() for line in panels["log Z error"].lines}
-    assert colours == {style.COLOURS["amorlip_fdiv"], style.COLOURS["amorlip_l2log"]}
+    assert panels["log Z error / variance"].get_yscale() == "log"
+    colours = {line.get_color() for line in panels["log Z error / variance"].lines}
+    assert colours - {"black"} == {style.COLOURS["amorlip_fdiv"], style.COLOURS["amorlip_l2log"]}
 
 
 def test_training_curves_have_a_row_a_scale(study):
@@ -210,12 +210,12 @@ def test_an_exact_log_z_has_no_place_on_a_logarithmic_axis(study):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         for line in lines:
             if line["kind"] == "step":
-                line["log_z_error"] = 0.0 if "clip" in str(path) else line.get("log_z_error", 0.0)
+                line["log_z_unexplained"] = 0.0 if "clip" in str(path) else line.get("log_z_unexplained", 0.0)
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with style.context(STYLE):
         drawn = figures.training_curves(given, options.TrainingCurves(), STYLE)
-    error = next(axes for axes in drawn.axes if axes.get_ylabel() == "log Z error")
-    assert [line.get_color() for line in error.lines] == [style.COLOURS["amorlip_l2log"]]
+    error = next(axes for axes in drawn.axes if axes.get_ylabel() == "log Z error / variance")
+    assert [line.get_color() for line in error.lines] == [style.COLOURS["amorlip_l2log"], "black"]
 
 
 # ---------------------------------------------------------------- looks
