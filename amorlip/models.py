@@ -20,14 +20,14 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.transforms import Compose, InterpolationMode, PILToTensor, RandomResizedCrop
 
 from .config import Augmentation, unknown_key
+from .data.augment import RandomResizedCrop
 from .errors import AmorlipError
 from .files import atomic_path
 
 Transform = Callable[[Image.Image], Tensor]
-"""A picture → (3, H, W): for training uint8 levels, for evaluation float32, normalised."""
+"""A picture → float32 (3, H, W), normalised."""
 
 Tokenizer = Callable[..., Tensor]
 """A list of n texts → int64 (n, context length)."""
@@ -74,11 +74,11 @@ def embed_dim(model: str) -> int:
     return architecture(model)["embed_dim"]
 
 
-def train_transform(model: nn.Module, augmentation: Augmentation) -> Transform:
+def train_transform(model: nn.Module, augmentation: Augmentation) -> RandomResizedCrop:
     """OpenCLIP's training transform, a random resized crop (bicubic), before `Normalisation`."""
     size = PreprocessCfg(**model.visual.preprocess_cfg).size
     scale = (augmentation.crop_scale_min, augmentation.crop_scale_max)
-    return Compose([RandomResizedCrop(size, scale, interpolation=InterpolationMode.BICUBIC), PILToTensor()])
+    return RandomResizedCrop(size, scale)
 
 
 class Normalisation(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 
 import numpy as np
 import open_clip
@@ -110,9 +111,10 @@ def test_train_transform_crops_as_the_recipe_says():
     model = models.create("demo", seed=0)
     whole = models.train_transform(model, Augmentation(crop_scale_min=1.0))
     crop = models.train_transform(model, Augmentation(crop_scale_min=0.05, crop_scale_max=0.06))
-    flat = Image.linear_gradient("L").convert("RGB")
-    assert whole(flat).shape == crop(flat).shape == (3, 32, 32)
-    span = [(image.amax() - image.amin()).item() for image in (whole(flat), crop(flat))]
+    slope = np.array(Image.linear_gradient("L").convert("RGB"))
+    images = [transform(slope, random.Random(0)) for transform in (whole, crop)]
+    assert all(image.shape == (3, 32, 32) and image.dtype == torch.uint8 for image in images)
+    span = [int(image.amax()) - int(image.amin()) for image in images]
     assert span[1] < 0.5 * span[0]
 
 

@@ -6,13 +6,11 @@ seed, the epoch and its id: neither the method, the ranks nor the workers change
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +18,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from amorlip.data.decode import ERRORS, decode
 from amorlip.data.hashing import stable_int
 from amorlip.data.shards import INDEX, INDEX_SCHEMA, MANIFEST, check_shard
+from amorlip.data.tokens import TokenTable
 from amorlip.errors import AmorlipError
 
 OPEN_SHARDS = 64
+
+Transform = Callable[[np.ndarray, random.Random], torch.Tensor]
+"""Pixels (height, width, 3), uint8, and the only source of randomness to draw from → (3, H, W) uint8."""
 
 
 class Batch(NamedTuple):
@@ -49,8 +51,8 @@ class PairLoader:
         batch_size: pairs of a global batch; rank r of w gets rows [r b, (r+1) b) with b = batch_size / w.
         epochs: passes over the pairs.
         seed: seed of order and augmentation.
-        transform: PIL image → (3, H, W) uint8; may draw from torch's, numpy's and Python's global generators.
-        tokenizer: list of b captions → (b, L) int64.
+        transform: what is done to each image, as `models.train_transform` makes it.
+        tokenizer: list of b captions → (b, L) int64, below 65536; asked once for each caption.
         rank, world_size: which part of each global batch to read.
         workers: decoding processes, kept over all epochs; 0 decodes in this process.
         shuffle_window: shards that are shuffled together; 0 shuffles the whole corpus at once.
@@ -67,7 +69,7 @@ class PairLoader:
         batch_size: int,
         epochs: int,
         seed: int,
-        transform: Callable[[Image.Image], torch.Tensor],
+        transform: Transform,
         tokenizer: Callable[[list[str]], torch.Tensor],
         rank: int = 0,
         world_size: int = 1,
@@ -96,6 +98,7 @@ class PairLoader:
             batch_sampler=self._order.starting(start_step),
             collate_fn=_as_it_is,
             num_workers=self._workers,
+            multiprocessing_context="fork" if self._workers else None,  # they share the table of tokens
             prefetch_factor=4 if self._workers else None,
             pin_memory=torch.cuda.is_available(),
             # Only to keep the loader from drawing its workers' seeds from the global generator.
@@ -194,31 +197,30 @@ class _Pairs(Dataset[Any]):
     """Reads, decodes and augments pairs; asked for a whole batch at a time."""
 
     def __init__(
-        self, shards: list[Path], index: np.ndarray, seed: int, transform: Callable, tokenizer: Callable
+        self, shards: list[Path], index: np.ndarray, seed: int, transform: Transform, tokenizer: Callable
     ) -> None:
-        self.shards, self.index, self.seed = shards, index, seed
-        self.transform, self.tokenizer = transform, tokenizer
+        self.shards, self.index, self.seed, self.transform = shards, index, seed, transform
+        self.tokens = TokenTable(len(index), tokenizer)
         self.files: OrderedDict[int, int] = OrderedDict()
 
     def __getitems__(self, wanted: list[tuple[int, int]]) -> Batch | _Failure:
+        rows = [row for _, row in wanted]
         try:
-            with private_generators():
-                images = torch.stack([self.image(epoch, row) for epoch, row in wanted])
-            tokens = self.tokenizer([self.caption(row) for _, row in wanted])
+            images = torch.stack([self.image(epoch, row) for epoch, row in wanted])
+            tokens = self.tokens.get(rows, self.caption)
         except AmorlipError as error:
             return _Failure(str(error))
-        ids = self.index["sample_id"][[row for _, row in wanted]]
+        ids = self.index["sample_id"][rows]
         return Batch(images, tokens, torch.from_numpy(ids))
 
     def image(self, epoch: int, row: int) -> torch.Tensor:
         entry = self.index[row]
         data = self.read(entry["shard"], entry["image_offset"], entry["image_bytes"])
         try:
-            picture = Image.open(io.BytesIO(data)).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            pixels = decode(data)
+        except ERRORS as error:
             raise self.damaged(entry, "image", error) from error
-        seed_generators(stable_int("augmentation", self.seed, epoch, entry["sample_id"]))
-        return self.transform(picture)
+        return self.transform(pixels, random.Random(stable_int("augmentation", self.seed, epoch, entry["sample_id"])))
 
     def caption(self, row: int) -> str:
         entry = self.index[row]
@@ -246,22 +248,3 @@ class _Pairs(Dataset[Any]):
 
 def _as_it_is(batch: Batch | _Failure) -> Batch | _Failure:
     return batch
-
-
-@contextmanager
-def private_generators() -> Iterator[None]:
-    """Give torch's, numpy's and Python's global generators back as they were found."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-
-
-def seed_generators(seed: int) -> None:
-    """Seed the CPU's global generators; torch.manual_seed would seed the GPU's too."""
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)

@@ -25,13 +25,12 @@ def split(tmp_path_factory) -> Path:
     return write_split(tmp_path_factory.mktemp("split"), SHARDS)
 
 
-def plain(image):
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+def plain(pixels, generator):
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def noisy(image):
-    """Draws from all three global generators, as augmentations do."""
-    return plain(image).float() + torch.rand(3, 1, 1) + np.random.rand() + random.random()
+def noisy(pixels, generator):
+    return plain(pixels, generator) + 3 * generator.random()
 
 
 def bytes_of(texts: list[str]) -> torch.Tensor:
@@ -160,6 +159,23 @@ def test_workers_change_nothing(split, workers):
     whole = collect(split, transform=noisy)
     assert equal(whole, collect(split, transform=noisy, workers=workers))
     assert equal(whole[7:], collect(split, 7, transform=noisy, workers=workers))
+
+
+@pytest.mark.parametrize(("workers", "in_flight"), [(0, 0), (1, 0), (2, 8)])
+def test_a_caption_is_tokenised_once_for_all_epochs(split, tmp_path, workers, in_flight):
+    """Workers share what they made, but for the batches that both have before them at the end of the first epoch."""
+    log = tmp_path / "asked"
+
+    def tokenizer(texts: list[str]) -> torch.Tensor:
+        with log.open("a") as file:
+            file.write("".join(f"{text}\n" for text in texts if text))
+        return bytes_of(texts)
+
+    options = {"batch_size": 1, "epochs": 12}
+    assert equal(collect(split, tokenizer=tokenizer, workers=workers, **options), collect(split, **options))
+    asked = log.read_text().splitlines()
+    assert set(asked) == {f"thing {number}" for number in IDS}
+    assert len(IDS) <= len(asked) <= len(IDS) + in_flight
 
 
 @given(st.integers(0, 15))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
+import random
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +17,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from amorlip.data.decode import decode
 from amorlip.data.loader import PairLoader, read_index, read_manifest
 from amorlip.data.shards import build_manifest
 from amorlip.errors import AmorlipError
@@ -50,15 +51,15 @@ def split(tmp_path_factory) -> Path:
     return folder
 
 
-def plain(image: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.array(image.resize((16, 16)))).permute(2, 0, 1)
+def plain(pixels: np.ndarray, _: random.Random | None = None) -> torch.Tensor:
+    return torch.from_numpy(np.array(Image.fromarray(pixels).resize((16, 16)))).permute(2, 0, 1)
 
 
 def tokens(texts: list[str]) -> torch.Tensor:
     return torch.tensor([list(text.encode()[:LENGTH].ljust(LENGTH, b"\0")) for text in texts])
 
 
-IMAGES = {plain(Image.open(io.BytesIO(picture(number)))).numpy().tobytes(): number for number in IDS}
+IMAGES = {plain(decode(picture(number))).numpy().tobytes(): number for number in IDS}
 CAPTIONS = {caption(number): number for number in IDS}
 
 
