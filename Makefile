@@ -9,7 +9,7 @@ UV := $(BIN)/uv --quiet --no-config
 export PATH := $(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo test test-unit lint lock bench-objectives
+.PHONY: setup demo test test-unit lint lock bench-loader bench-objectives
 
 setup: $(VENV)/.complete
 
@@ -36,6 +36,9 @@ lint: setup
 	snakefmt --check workflow
 	snakemake --lint
 	amorlip schema --check
+
+bench-loader: setup
+	amorlip bench loader --output results/bench
 
 bench-objectives: setup
 	amorlip bench objectives --output results/bench

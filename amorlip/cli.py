@@ -230,7 +230,7 @@ STAGES: list[tuple[Callable[[argparse.Namespace], None], str]] = [
     (config, ""),
     (bench, "output"),
 ]
-BENCHES = ["objectives"]
+BENCHES = ["loader", "objectives"]
 
 
 def parser() -> argparse.ArgumentParser:

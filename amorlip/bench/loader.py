@@ -1,0 +1,169 @@
+"""Images per second and core of the training loader, beside OpenCLIP's transform and WebDataset pipeline.
+
+Each runs in this process with one thread and reads the same shards. Seconds are those of the CPU, not of the clock:
+what else the machine does matters little, and the figure is that of one core whatever the machine has. What a loader's
+processes need to hand batches over is not in it, for either side.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import webdataset
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from torch import Tensor
+
+from amorlip import models
+from amorlip.bench import pictures, report
+from amorlip.bench.report import Column
+from amorlip.config import Augmentation
+from amorlip.data.loader import PairLoader, read_index, read_manifest
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """Pictures of one kind, and the model and smallest crop they are read for."""
+
+    name: str
+    picture: Callable[[int], bytes]
+    """Seed → an encoded image."""
+    ending: str
+    model: str
+    crop_scale_min: float
+    pairs: int = 128
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table: images per second and core. `ratio` is ours to OpenCLIP's pipeline."""
+
+    case: str
+    size: int
+    bytes: int
+    ours_per_core: float
+    openclip_per_core: float
+    ratio: float
+    openclip_transform_per_core: float
+    transform_ratio: float
+
+
+HEADING = """\
+Images per second and core, from shards to batches: the training loader in an epoch after the first (captions are
+tokenised once), OpenCLIP's transform and tokenizer in a WebDataset pipeline, and OpenCLIP's transform alone, on images
+in memory. Medians of rounds in turn, by CPU time of one process with one thread."""
+COLUMNS = [
+    Column("pictures", "{case}", is_number=False),
+    Column("bytes each", "{bytes}"),
+    Column("to pixels", "{size}"),
+    Column("ours", "{ours_per_core:.0f}"),
+    Column("OpenCLIP's pipeline", "{openclip_per_core:.0f}"),
+    Column("ratio", "{ratio:.2f}"),
+    Column("OpenCLIP's transform alone", "{openclip_transform_per_core:.0f}"),
+    Column("ratio to it", "{transform_ratio:.2f}"),
+]
+CASES = [
+    Case("JPEG, 500 x 375", partial(pictures.photograph, 500, 375), "jpg", "RN50", 0.9),
+    Case(
+        "JPEG, 341 x 256, as the paper's corpora are stored",
+        partial(pictures.photograph, 341, 256),
+        "jpg",
+        "RN50",
+        0.9,
+    ),
+    Case("PNG, 64 x 64, as the demo's", partial(pictures.drawing, 64), "png", "demo", 0.8, pairs=1024),
+]
+
+
+def run(output_json: Path, output_md: Path, cases: list[Case] | None = None, rounds: int = 9) -> list[Result]:
+    """Measure `cases` in `rounds` rounds each; write both files."""
+    todo, results = cases or CASES, []
+    with one_thread():
+        for number, case in enumerate(todo, start=1):
+            results.append(_measure(case, rounds))
+            report.progress(number, len(todo), f"{case.name}: {results[-1].ratio:.2f} of OpenCLIP's pipeline")
+    report.write(output_json, output_md, results, HEADING, COLUMNS)
+    return results
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes with one thread, as in a loader's worker."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measure(case: Case, rounds: int) -> Result:
+    with tempfile.TemporaryDirectory() as scratch, redirect_stdout(io.StringIO()):
+        folder = Path(scratch) / "train"
+        size = pictures.write_split(folder, case.picture, case.ending, case.pairs)
+        images = case.pairs // BATCH * BATCH
+        model = models.create(case.model, seed=0)
+        config = PreprocessCfg(**model.visual.preprocess_cfg)
+        transform = image_transform_v2(config, is_train=True, aug_cfg={"scale": (case.crop_scale_min, 1.0)})
+        encoded = list(_images(folder))[:images]
+        our_batches = ours(case, model, folder, epochs=rounds + 1)
+        measures = [
+            partial(_seconds, lambda: [next(our_batches) for _ in range(images // BATCH)]),
+            partial(_seconds, lambda: list(open_clips(folder, transform, models.tokenizer(case.model)))),
+            partial(_seconds, lambda: [transform(Image.open(io.BytesIO(data)).convert("RGB")) for data in encoded]),
+        ]
+        for measure in measures:
+            measure()
+        ours_s, pipeline_s, transform_s = report.medians_in_turn(measures, rounds)
+    speeds = images / ours_s, images / pipeline_s, pipeline_s / ours_s, images / transform_s, transform_s / ours_s
+    return Result(case.name, config.size, size, *(round(speed, 3) for speed in speeds))
+
+
+def ours(case: Case, model: torch.nn.Module, folder: Path, epochs: int) -> Iterator[Any]:
+    """Batches of the training loader."""
+    return PairLoader(
+        folder,
+        batch_size=BATCH,
+        epochs=epochs,
+        seed=0,
+        transform=models.train_transform(model, Augmentation(crop_scale_min=case.crop_scale_min)),
+        tokenizer=models.tokenizer(case.model),
+    ).batches()
+
+
+def open_clips(folder: Path, transform: Callable, tokenizer: Callable) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of batches by WebDataset, in the shard's order: decode with Pillow, transform and tokenise, batch."""
+    return iter(
+        webdataset.DataPipeline(
+            webdataset.SimpleShardList([str(path) for path in sorted(folder.glob("*.tar"))]),
+            webdataset.tarfile_to_samples(),
+            webdataset.decode("pilrgb"),
+            webdataset.to_tuple("jpg;png", "txt"),
+            webdataset.map_tuple(transform, lambda text: tokenizer([text])[0]),
+            webdataset.batched(BATCH, partial=False),
+        )
+    )
+
+
+def _images(folder: Path) -> Iterator[bytes]:
+    shard = (folder / "00000.tar").read_bytes()
+    for row in read_index(folder, read_manifest(folder)):
+        yield shard[row["image_offset"] : row["image_offset"] + row["image_bytes"]]
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    """CPU time of this process."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
