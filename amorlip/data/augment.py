@@ -34,10 +34,10 @@ class RandomResizedCrop:
     def __call__(self, pixels: np.ndarray, generator: random.Random) -> Tensor:
         """A new crop of `pixels`; its memory is in channels_last order."""
         top, left, height, width = self.box(*pixels.shape[:2], generator)
-        # PyTorch's fast filter wants whole rows one after the other.
-        crop = np.ascontiguousarray(pixels[top : top + height, left : left + width])
-        image = torch.from_numpy(crop).permute(2, 0, 1)[None]
-        return F.interpolate(image, self.size, mode="bicubic", antialias=True)[0]
+        crop = torch.from_numpy(pixels[top : top + height, left : left + width]).permute(2, 0, 1)[None]
+        # The filter takes any layout, but is a quarter faster on a compact copy.
+        crop = crop.contiguous(memory_format=torch.channels_last)
+        return F.interpolate(crop, self.size, mode="bicubic", antialias=True)[0]
 
     def box(self, height: int, width: int, generator: random.Random) -> tuple[int, int, int, int]:
         """Top, left, height and width of a new crop of an image of `height` × `width` [pixels]."""
