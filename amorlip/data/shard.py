@@ -19,9 +19,12 @@ from amorlip.errors import AmorlipError
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 KNOWN = {*IMAGES, "txt", "json"}
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""Nothing else is decoded, whatever a file's name says: Pillow would start other programs for some formats."""
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """End marks; a WebP file that is cut short does not even open."""
 NO_ID = -1
+LARGEST_ID = 2**62
 BLOCK = 512
 """Bytes; a tar file is made of such blocks and ends with empty ones."""
 ROW = np.dtype(
@@ -116,7 +119,7 @@ def _samples(tar: tarfile.TarFile) -> Iterator[_Sample]:
     """Neighbouring members that share the name before its first dot, as WebDataset groups them, one of each ending."""
     sample = None
     for info in tar:
-        if not info.isfile():
+        if not info.isfile() or info.issparse():  # a sparse file of a few bytes may stand for terabytes
             continue
         folder, _, name = info.name.rpartition("/")
         stem, _, ending = name.partition(".")
@@ -151,9 +154,9 @@ def _sample_id(sample: _Sample) -> int:
         return NO_ID
     try:
         value = json.loads(sample.members["json"].data).get("sample_id", NO_ID)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise _Refused("broken json") from error
-    if not isinstance(value, int) or value < NO_ID:
+    if type(value) is not int or not NO_ID <= value <= LARGEST_ID:
         raise _Refused("sample_id is not a natural number")
     return value
 
@@ -172,7 +175,7 @@ def _check_image(data: bytes) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _Refused("image has too many pixels") from error
     except (OSError, ValueError, SyntaxError) as error:

@@ -1,4 +1,4 @@
-"""The processes of one run: one, or several that torchrun started.
+"""The processes of one run: one, or several that `launch` or torchrun started.
 
 Every function works the same with one process, where nothing is exchanged and no process group exists.
 """
@@ -20,6 +20,8 @@ from amorlip.errors import AmorlipError
 
 PATIENCE = timedelta(hours=1)
 """How long ranks wait for one another: rank 0 evaluates alone after an epoch."""
+MEETING = "AMORLIP_MEETING"
+"""Environment variable with the address at which the ranks meet (PyTorch's `init_method`); torchrun's if not set."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def join(ranks: int, threads: int) -> Iterator[World]:
     rank, device = int(os.environ.get("RANK", "0")), _device()
     _set_up(device, threads)
     if size > 1:
-        _init_process_group(device)
+        _init_process_group(device, rank, size)
     try:
         yield World(device, rank, size)
     finally:
@@ -135,8 +137,9 @@ def _set_up(device: torch.device, threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
 
 
-def _init_process_group(device: torch.device) -> None:
+def _init_process_group(device: torch.device, rank: int, size: int) -> None:
+    meeting = {"init_method": os.environ.get(MEETING, "env://"), "rank": rank, "world_size": size, "timeout": PATIENCE}
     if device.type == "cuda":
-        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, **meeting)
     else:
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        dist.init_process_group("gloo", **meeting)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,17 @@ def picture(seed: int, side: int = 16, ending: str = "png") -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, KINDS[ending])
     return file.getvalue()
+
+
+def bomb(side: int) -> bytes:
+    """A PNG file whose header promises `side` × `side` RGB pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def pair(sample_id: int, ending: str = "png") -> dict[str, bytes]:

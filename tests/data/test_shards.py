@@ -3,11 +3,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tarfile
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from data_miniatures import any_corpus, pair, picture, write_record, write_split, write_tar
+from data_miniatures import any_corpus, bomb, pair, picture, write_record, write_split, write_tar
 from PIL import Image
 
 from amorlip.data.shards import INDEX, MANIFEST, build_manifest
@@ -60,9 +61,10 @@ def with_other_pixels(png: bytes) -> bytes:
     return png[:60] + bytes(len(png) - 90) + png[-30:]
 
 
-def bomb() -> bytes:
+def encoded(kind: str) -> bytes:
+    """A good picture of another format than those of a corpus."""
     file = io.BytesIO()
-    Image.new("1", (14_000, 14_000)).save(file, "PNG")
+    Image.open(io.BytesIO(picture(1))).save(file, kind)
     return file.getvalue()
 
 
@@ -74,7 +76,7 @@ BROKEN = {
     "not an image": {**pair(1), "png": b"<html>404</html>"},
     "image is cut short": {**pair(1), "png": pair(1)["png"][:-40]},
     "image cannot be decoded": {**pair(1), "png": with_other_pixels(pair(1)["png"])},
-    "image has too many pixels": {**pair(1), "png": bomb()},
+    "image has too many pixels": {**pair(1), "png": bomb(50_000)},
     "broken json": {**pair(1), "json": b"{"},
     "sample_id is not a natural number": {**pair(1), "json": b'{"sample_id": "x"}'},
     "unknown file type .exe": {**pair(1), "exe": b"MZ"},
@@ -96,6 +98,36 @@ def test_cut_images_of_every_format(tmp_path, ending, reason):
     members = pair(1, ending)
     manifest, _ = check(tmp_path, {"0.tar": [("a", pair(0)), ("b", {**members, ending: members[ending][:-40]})]})
     assert manifest["refused"] == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ("member", "data", "reason"),
+    [
+        ("png", encoded("TIFF"), "not an image"),
+        ("png", encoded("EPS"), "not an image"),
+        ("jpg", b"", "not an image"),
+        ("json", b"[" * 200_000, "broken json"),
+        ("json", b'{"sample_id": true}', "sample_id is not a natural number"),
+        ("json", b'{"sample_id": 1000000000000000000000}', "sample_id is not a natural number"),
+    ],
+)
+def test_members_that_are_meant_to_do_harm(tmp_path, member, data, reason):
+    """Formats for which Pillow starts other programs, and numbers and nesting that no one needs."""
+    samples = [("a", pair(0)), ("b", {**(pair(1) if member != "jpg" else without(1, "png")), member: data})]
+    manifest, rows = check(tmp_path, {"0.tar": samples})
+    assert manifest["refused"] == {reason: 1} and [row["sample_id"] for row in rows] == [0]
+
+
+def test_a_sparse_file_is_not_unfolded(tmp_path):
+    """Its few bytes stand for a terabyte of zeros."""
+    write_tar(tmp_path / "0.tar", [("a", pair(0)), ("b", without(1, "png"))])
+    with tarfile.open(tmp_path / "0.tar", "a") as tar:
+        info = tarfile.TarInfo("b.png")
+        info.size, info.pax_headers = 4, {"GNU.sparse.size": str(1 << 40), "GNU.sparse.map": "0,4"}
+        tar.addfile(info, io.BytesIO(b"data"))
+    write_record(tmp_path, ["0.tar"], 2)
+    build_manifest("test", any_corpus(), "train", tmp_path)
+    assert json.loads((tmp_path / MANIFEST).read_text())["refused"] == {"no image": 1}
 
 
 def test_a_missing_caption(tmp_path):

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-import struct
 import time
-import zlib
 
 import pyarrow as pa
 import pytest
 from chain import Chain, finish
-from data_miniatures import picture
+from data_miniatures import bomb, picture
 
 from amorlip.data.urls import write_table
 
 pytestmark = pytest.mark.slow
 
 TIMEOUT_S = 4
-
-
-def bomb(side: int) -> bytes:
-    """A PNG file whose header promises `side` × `side` RGB pixels."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 class Dripping(bytes):

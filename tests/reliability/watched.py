@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,8 @@ def unroutable() -> int:
 def main(report: Path, command: list[str]) -> None:
     """Run the command and write the report."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
+    if len(socket.if_nameindex()) == 1:  # in a namespace of its own: a name that no file on this machine explains
+        subprocess.run(["hostname", "nowhere"], check=False)
     before = unroutable()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sitecustomize.py").write_text(SITE)
