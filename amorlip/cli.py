@@ -265,6 +265,18 @@ def system_trouble(error: OSError, args: argparse.Namespace) -> str:
     return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}{ADVICE.get(error.errno, '')}"
 
 
+NO_MEMORY = ("can't allocate memory", "size calculation overflowed", "out of memory", "Unable to allocate")
+"""What PyTorch and NumPy say of it; most of it by a plain RuntimeError."""
+
+
+def memory_trouble(error: RuntimeError | MemoryError) -> str | None:
+    """What to do about a lack of memory, in one line; None if the error is another one."""
+    said = " ".join(str(error).split())
+    if not isinstance(error, MemoryError) and not any(words in said for words in NO_MEMORY):
+        return None
+    return f"not enough memory ({said[:200] or 'no details'}); use a smaller batch or micro-batch, model or corpus"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exits 0, 1 (bad input, one line on stderr) or 2 (usage)."""
     # albumentations, which img2dataset imports, asks the network for its newest version unless told not to
@@ -279,6 +291,11 @@ def main(arguments: list[str] | None = None) -> None:
         if error.errno is None:
             raise
         print(f"amorlip {args.command}: {system_trouble(error, args)}", file=sys.stderr)
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if (trouble := memory_trouble(error)) is None:
+            raise
+        print(f"amorlip {args.command}: {trouble}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print(f"amorlip {args.command}: interrupted", file=sys.stderr)

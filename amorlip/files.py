@@ -1,8 +1,9 @@
-"""Writing files whole or not at all, and their digests."""
+"""Writing files whole or not at all, their digests, and the lock that keeps a second process out of a folder."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from amorlip.errors import AmorlipError
 
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -39,6 +42,25 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder`; raises AmorlipError if another process does.
+
+    A POSIX record lock: it ends with its process, however that dies, and is not inherited by child processes, some of
+    which outlive a killed parent by some seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    with path.open("a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AmorlipError(
+                f"{folder}: another process is writing to this folder; wait for it or stop it"
+            ) from error
+        yield
 
 
 def tidy(folder: Path, *names: str) -> None:

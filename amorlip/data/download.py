@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from amorlip.config import Corpus, MirrorSource
 from amorlip.data import hub, img2dataset_call
 from amorlip.errors import AmorlipError
-from amorlip.files import sha256, write_json, write_text
+from amorlip.files import locked, sha256, write_json, write_text
 
 RECORD = "download.json"
 SOURCE = ".source"
@@ -46,15 +46,15 @@ def download(corpus: Corpus, split: str, urls: Path | None, folder: Path) -> Non
     download.json: source, split, requested (null for a mirror: its shards are all there is), downloaded, failed
     (reason → count) and the shards' names; a mirror's also names the commit. What a former call has downloaded is
     kept; only what is missing is asked for again. Raises AmorlipError when the mirror cannot be had or a shard not be
-    written.
+    written, and when another process downloads into `folder`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
-    if corpus.source == "mirror":
-        record = _mirror(corpus.mirror, split, folder)
-    else:
-        record = _addresses(corpus, split, urls, folder)
-    write_json(folder / RECORD, {"source": corpus.source, "split": split, **record})
+    with locked(folder):
+        (folder / RECORD).unlink(missing_ok=True)
+        if corpus.source == "mirror":
+            record = _mirror(corpus.mirror, split, folder)
+        else:
+            record = _addresses(corpus, split, urls, folder)
+        write_json(folder / RECORD, {"source": corpus.source, "split": split, **record})
 
 
 def _mirror(source: MirrorSource, split: str, folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from open_clip import get_model_config
 
-from amorlip import models
+from amorlip import files, models
 from amorlip.config import Run, Task
 from amorlip.data.loader import Batch
 from amorlip.errors import AmorlipError
@@ -41,7 +41,7 @@ def train(run: Run, shards: Path, output: Path, task_folders: dict[str, tuple[Ta
         signals.Interrupted (exit code 75): after SIGTERM, SIGURG or SIGUSR1, with a checkpoint of the last whole step.
     """
     with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world, signals.listening() as request:
-        alone = signals.locked(output) if world.is_main else nullcontext()
+        alone = files.locked(output) if world.is_main else nullcontext()
         with alone, progress.log_to(output / "train.log", world):
             trainer = Trainer(session.build(run, shards, world), output, task_folders)
             try:

@@ -1,16 +1,12 @@
-"""Leaving in good order: a scheduler's signals, and the lock that keeps a second process out."""
+"""Leaving in good order: a scheduler's signals."""
 
 from __future__ import annotations
 
 import atexit
-import fcntl
 import multiprocessing.util
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-from amorlip.errors import AmorlipError
 
 SIGNALS = (signal.SIGTERM, signal.SIGURG, signal.SIGUSR1)
 EXIT_CODE = 75
@@ -70,22 +66,3 @@ def _kill_children() -> None:
 
 # runs before that of multiprocessing, which is registered by its import
 atexit.register(_kill_children)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder`; raises AmorlipError if another process does.
-
-    A POSIX record lock: it ends with its process, however that dies, and is not inherited by the loader's processes,
-    which outlive a killed parent by some seconds.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
-    with path.open("a") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise AmorlipError(
-                f"{folder}: another process is training into this folder; wait for it or stop it"
-            ) from error
-        yield

@@ -137,7 +137,7 @@ def test_stopping_leaves_nothing_half_done(server, tmp_path):
     assert not multiprocessing.active_children()
     assert not (tmp_path / "train" / "download.json").exists()
     stage._collect(tmp_path / "train")
-    assert [path.name for path in (tmp_path / "train").iterdir()] == [".source"]
+    assert [path.name for path in (tmp_path / "train").iterdir() if path.name != ".lock"] == [".source"]
 
 
 # ---------------------------------------------------------------- without img2dataset
@@ -213,6 +213,26 @@ def test_passes(monkeypatch, tmp_path):
 def test_nothing_is_asked_when_all_is_there(monkeypatch, tmp_path):
     assert run_without_network(monkeypatch, tmp_path, corpus(retries=5), lambda *_: None) == [[0, 1, 2, 3]]
     assert run_without_network(monkeypatch, tmp_path, corpus(retries=5), lambda *_: None) == []
+
+
+def test_a_second_download_into_one_folder_is_refused(monkeypatch, tmp_path):
+    """The first one is at work in another process; nothing of it is touched."""
+    first = os.getpid()
+
+    def work(*_):
+        assert os.getpid() == first
+        child = os.fork()
+        if child == 0:
+            try:
+                with pytest.raises(AmorlipError, match="train: another process is writing to this folder"):
+                    download(corpus(0), "train", tmp_path / "urls.parquet", tmp_path / "train")
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+
+    assert run_without_network(monkeypatch, tmp_path, corpus(0), work) == [[0, 1, 2, 3]]
+    assert json.loads((tmp_path / "train" / "download.json").read_text())["downloaded"] == 4
 
 
 def test_another_list_or_image_size_starts_afresh(monkeypatch, tmp_path):

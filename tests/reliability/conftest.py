@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -56,9 +55,8 @@ def tiny_run() -> Run:
 
 @pytest.fixture(scope="session")
 def whole(tiny_run, tiny_shards, tmp_path_factory) -> Path:
-    """The same run without interruption; its time is in `seconds`."""
-    output, start = tmp_path_factory.mktemp("whole") / "run", time.monotonic()
+    """The same run without interruption."""
+    output = tmp_path_factory.mktemp("whole") / "run"
     child = forks.start(tiny_run, tiny_shards, output)
     assert forks.end(child) == 0, Path(f"{output}.err").read_text()
-    (output / "seconds").write_text(str(time.monotonic() - start))
     return output

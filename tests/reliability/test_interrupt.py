@@ -75,6 +75,7 @@ def interrupt(arguments: list[str], wait: Callable[[subprocess.Popen], None]) ->
     process = subprocess.Popen(
         [*chains.COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True, env=chains.environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored below a shell's `&`
     )  # fmt: skip
     try:
         wait(process)

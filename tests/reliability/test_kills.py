@@ -14,14 +14,17 @@ from pathlib import Path
 import forks
 import numpy as np
 import pytest
+import tiny
 import torch
 from forks import is_like
 
 from amorlip import files
+from amorlip.config import Run
 from amorlip.training import checkpoint, loop, results
 from amorlip.training.checkpoint import Checkpoints
 
 KILLS = int(os.environ.get("AMORLIP_KILLS", "20"))
+CHECKPOINTS = {"checkpoint_every_steps": 2, "log_every_steps": 3}
 
 
 def die_in_step(number: int) -> Callable[[], None]:
@@ -47,26 +50,48 @@ def kill(child: int, seconds: float) -> int:
     return forks.end(child)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("when", ["step", "moment"])
-def test_random_kills(tiny_run, tiny_shards, whole, tmp_path, when):
-    """Half of the kills at a random step, half at any moment, start and export included."""
-    chance, output, kills = random.Random(when), tmp_path / "run0", 0
-    duration = float((whole / "seconds").read_text())
-    while kills < KILLS / 2:
-        if when == "step":
-            code = forks.end(forks.start(tiny_run, tiny_shards, output, die_in_step(chance.randint(1, 15))))
-        else:
-            code = kill(forks.start(tiny_run, tiny_shards, output), chance.uniform(0, duration))
+def train_through(
+    run: Run, shards: Path, root: Path, whole: Path, start_and_kill: Callable[[Path], int], kills: int
+) -> None:
+    """Start the run again after each of `kills` kills; whenever it comes to its end, it is like `whole`."""
+    output, done = root / "run0", 0
+    while done < kills:
+        code = start_and_kill(output)
         assert code in (0, -signal.SIGKILL), Path(f"{output}.err").read_text()
         if code:
-            kills += 1
+            done += 1
         else:  # it came to its end: from the start again
             assert is_like(output, whole)
-            output = tmp_path / f"run{kills}"
-    assert forks.end(forks.start(tiny_run, tiny_shards, output)) == 0
+            output = root / f"run{done}"
+    assert forks.end(forks.start(run, shards, output)) == 0
     assert is_like(output, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_random_kills_at_a_step(tiny_run, tiny_shards, whole, tmp_path):
+    chance = random.Random("step")
+
+    def start_and_kill(output: Path) -> int:
+        return forks.end(forks.start(tiny_run, tiny_shards, output, die_in_step(chance.randint(1, 15))))
+
+    train_through(tiny_run, tiny_shards, tmp_path, whole, start_and_kill, KILLS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("method", ["amorlip_l2log", "fastclip"])
+def test_random_kills_at_any_moment(tiny_run, tiny_shards, tmp_path, method):
+    """Start and export included; AmorLIP's networks, and a number for each sample."""
+    run = tiny_run if method == tiny_run.objective else tiny.make_run(method, **CHECKPOINTS)
+    whole, chance = tmp_path / "whole", random.Random(method)
+    begun = time.monotonic()
+    assert forks.end(forks.start(run, tiny_shards, whole)) == 0
+    duration = time.monotonic() - begun
+    train_through(
+        run, tiny_shards, tmp_path, whole,
+        lambda output: kill(forks.start(run, tiny_shards, output), chance.uniform(0, duration)), KILLS // 2,
+    )  # fmt: skip
 
 
 def draw_in_every_step(then: Callable[[], None] = lambda: None) -> Callable[[], None]:

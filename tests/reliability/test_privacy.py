@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import chain as chains
 import pytest
-import watched
 from chain import Chain
+from watched import alone
 
 pytestmark = pytest.mark.slow
-
-
-def alone(folder: Path, command: list[str]) -> dict:
-    """What `watched` tells of a command that ran without a network."""
-    report = folder / "report.json"
-    isolate = ["unshare", "--net", "--uts"]
-    isolate *= subprocess.run([*isolate, "true"], check=False).returncode == 0
-    if not isolate and os.geteuid() == 0:
-        pytest.skip("this machine lets root make no network namespace")
-    subprocess.run([*isolate, sys.executable, watched.__file__, str(report), *command], check=True)
-    return json.loads(report.read_text())
 
 
 def test_the_witnesses_see_what_tries_to_leave(tmp_path):

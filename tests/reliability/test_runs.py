@@ -15,6 +15,7 @@ import forks
 import pytest
 import tiny
 from chain import Chain
+from data_miniatures import write_split
 
 from amorlip.errors import AmorlipError
 from amorlip.training import checkpoint, loop
@@ -82,11 +83,20 @@ def test_two_runs_into_one_folder(inputs: Chain, tmp_path):
             assert first.poll() is None
             time.sleep(0.05)
         said = chains.told_in_one_line(chains.run(stage), "train")
-        assert "another process is training into this folder" in said
+        assert "another process is writing to this folder" in said
         assert first.wait(timeout=200) == 0
     finally:
         first.kill()
     assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_more_memory_than_there_is(inputs: Chain, tmp_path):
+    """A number a sample, and the largest id stands for more than a process can address."""
+    copy = inputs.copy(tmp_path / "chain")
+    write_split(copy.shards, [[*range(8), 2**46]])
+    said = chains.told_in_one_line(chains.call(copy.train_stage(tmp_path / "run", method="sogclr")), "train")
+    assert "not enough memory (" in said and "can't allocate memory" in said and "use a smaller batch" in said
+    assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_npm_is_missing(inputs: Chain, tmp_path, monkeypatch):

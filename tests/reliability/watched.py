@@ -13,6 +13,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 SITE = """
 import os, sys
@@ -34,6 +37,17 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 """
+
+
+def alone(folder: Path, command: list[str]) -> dict[str, Any]:
+    """What the witnesses tell of a command that ran in a network namespace of its own; the report lies in `folder`."""
+    report, isolate = folder / "report.json", ["unshare", "--net", "--uts"]
+    if subprocess.run([*isolate, "true"], check=False).returncode:
+        if os.geteuid() == 0:
+            pytest.skip("this machine lets root make no network namespace")
+        isolate = []
+    subprocess.run([*isolate, sys.executable, __file__, str(report), *command], check=True)
+    return json.loads(report.read_text())
 
 
 def unroutable() -> int:

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: the run goes on and ends in the same weights."""
+"""SIGKILL at any moment, with loader processes: the run goes on and ends in the same weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import tiny
 from amorlip import files
 from amorlip.training import loop, metrics
 
-KILLS = int(os.environ.get("AMORLIP_KILLS", "4"))
+KILLS = int(os.environ.get("AMORLIP_KILLS", "20")) // 5
+"""A fifth of those in tests/reliability, where processes are forked: these start anew, which takes seconds."""
 
 
 def start(run, corpus: Path, output: Path, errors=subprocess.DEVNULL) -> subprocess.Popen:
@@ -56,8 +57,13 @@ def test_killed_at_random_and_started_again(corpus, make_run, tmp_path):
             output = tmp_path / f"killed{kills}"
     assert start(run, corpus, output).wait() == 0
     assert files.sha256(output / "model.safetensors") == expected
-    kept = [(r["kind"], r.get("step")) for r in metrics.read(output / "metrics.jsonl")]
-    assert kept == [(r["kind"], r.get("step")) for r in metrics.read(tmp_path / "whole" / "metrics.jsonl")]
+    assert records(output) == records(tmp_path / "whole")
+
+
+def records(output: Path) -> list[dict]:
+    """metrics.jsonl, without measured times."""
+    found = metrics.read(output / "metrics.jsonl")
+    return [{name: value for name, value in r.items() if name not in ("samples_per_s", "seconds")} for r in found]
 
 
 def train_until_signal(run, corpus: Path, output: Path, number: signal.Signals) -> tuple[int, str]:

@@ -248,8 +248,8 @@ def test_missing_records_are_noticed(finished, corpus, make_run, tmp_path, monke
 HOLD = """
 import sys, time
 from pathlib import Path
-from amorlip.training import signals
-with signals.locked(Path(sys.argv[1])):
+from amorlip import files
+with files.locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -259,7 +259,7 @@ def test_two_processes_cannot_train_into_one_folder(corpus, make_run, tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(AmorlipError, match="another process is training"):
+        with pytest.raises(AmorlipError, match="another process is writing"):
             loop.train(make_run(), corpus, tmp_path, {})
     finally:
         holder.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 
 import numpy as np
@@ -159,6 +160,39 @@ def test_an_optimizer_goes_on_from_its_state_bit_by_bit(build, own):
     second = build(halves, logit_scale=own)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     run(halves, second, range(3, 6))
+    for name, value in through.state_dict().items():
+        assert torch.equal(value, halves.state_dict()[name]), name
+
+
+def test_the_loss_scale_goes_on_from_its_state(build):
+    """float16 on a GPU; here the scaler is switched on by hand. Overflows have halved the scale, good steps count."""
+
+    def scaled(model: Toy) -> Optimizer:
+        optimizer = build(model)
+        optimizer.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=3)
+        return optimizer
+
+    def run(model: Toy, optimizer: Optimizer, steps: range) -> list[float]:
+        scales = []
+        for step in steps:
+            scale = float(optimizer.scale(torch.ones(())))
+            give_gradients(model, math.inf if step in (1, 3) else 0.3 * scale)
+            update = optimizer.update(torch.tensor(1.0), step)
+            assert bool(update.applied) == (step not in (1, 3)) and not update.failed
+            scales.append(scale)
+        return scales
+
+    through, halves = Toy(), Toy()
+    expected = run(through, scaled(through), range(10))
+    assert expected == [1024, 1024, 512, 512, 256, 256, 256, 512, 512, 512]
+    first = scaled(halves)
+    begun = run(halves, first, range(6))
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second = scaled(halves)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    assert begun + run(halves, second, range(6, 10)) == expected
     for name, value in through.state_dict().items():
         assert torch.equal(value, halves.state_dict()[name]), name
 

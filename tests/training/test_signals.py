@@ -1,4 +1,4 @@
-"""Signals and the lock."""
+"""Signals."""
 
 from __future__ import annotations
 
@@ -6,23 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from amorlip.errors import AmorlipError
 from amorlip.training import signals
-
-HOLD = """
-import os, sys, time
-from pathlib import Path
-from amorlip.training import signals
-with signals.locked(Path(sys.argv[1])):
-    if os.fork() == 0:
-        time.sleep(30)
-    print("held", flush=True)
-    time.sleep(30)
-"""
 
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
@@ -58,33 +45,6 @@ with signals.kept_from_children():
 
 def test_children_do_not_keep_the_process_from_ending():
     assert subprocess.run([sys.executable, "-c", LEAVE_A_CHILD], timeout=20).returncode == 0
-
-
-def test_lock_keeps_a_second_process_out_and_dies_with_its_holder(tmp_path):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        assert holder.stdout.readline() == "held\n"
-        with (
-            pytest.raises(AmorlipError, match="another process is training into this folder"),
-            signals.locked(tmp_path),
-        ):
-            pass
-        # its child lives on, as the loader's processes do for some seconds
-        os.kill(holder.pid, signal.SIGKILL)
-        holder.wait()
-        deadline = time.monotonic() + 5
-        while True:
-            try:
-                with signals.locked(tmp_path):
-                    break
-            except AmorlipError:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-    finally:
-        os.killpg(holder.pid, signal.SIGKILL)
-        holder.stdout.close()
 
 
 def test_interruption_has_an_exit_code_of_its_own():
