@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
+import pytest
 import tiny
 import torch
 import yaml
@@ -21,6 +22,8 @@ from amorlip.errors import AmorlipError
 from amorlip.objectives import registry
 from amorlip.training import session
 from amorlip.training.distributed import World
+
+pytestmark = pytest.mark.slow
 
 CONFIG = Path(__file__).parents[2] / "config"
 EXAMPLES = int(os.environ.get("AMORLIP_FUZZ", "150"))

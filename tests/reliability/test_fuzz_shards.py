@@ -22,6 +22,8 @@ from amorlip.data.loader import PairLoader, read_index, read_manifest
 from amorlip.data.shards import build_manifest
 from amorlip.errors import AmorlipError
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("AMORLIP_FUZZ", "150"))
 FUZZ = settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
 IDS = range(6)

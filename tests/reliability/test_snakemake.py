@@ -49,7 +49,7 @@ def start(study: Study) -> subprocess.Popen[str]:
 
 
 def test_snakemake_is_interrupted(study: Study):
-    """Ctrl-C while it trains goes to all processes; the next call needs no unlocking and goes on from the checkpoint."""
+    """Ctrl-C while it trains goes to all processes; the next call needs no unlocking, and finds the checkpoint."""
     command = study.folder / "commands" / "amorlip"
     command.write_text(command.read_text().replace("for file in files:", f"{TRAINING}for file in files:"))
     snakemake, runs = start(study), study.folder / "results/demo/runs/demo"
