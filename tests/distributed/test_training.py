@@ -105,22 +105,26 @@ def wait_for(process: subprocess.Popen, path: Path, text: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_a_launched_run_tells_that_it_may_be_started_again(trained, tmp_path, name):
-    """SIGTERM to the launcher alone; SIGUSR1 to all processes, as a scheduler does."""
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
+def test_a_launched_run_tells_whether_it_may_be_started_again(trained, tmp_path, name, code):
+    """SIGTERM and Ctrl-C to the launcher alone; SIGUSR1 to all processes, as a scheduler does."""
     run = tiny.make_run(model="tiny_transformer", ranks=2, epochs=2000)
     arguments = [tiny.__file__, json.dumps(run.model_dump()), str(trained[1].parent / "train"), str(tmp_path)]
-    process = subprocess.Popen([sys.executable, "-c", LAUNCH, *arguments], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", LAUNCH, *arguments], stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored below a shell's `&`
+    )  # fmt: skip
     try:
         wait_for(process, tmp_path / "train.log", "step 8/")
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) >= 2
         for pid in [process.pid, *(children if name == "SIGUSR1" else [])]:
             os.kill(int(pid), getattr(signal, name))
-        assert process.wait(timeout=60) == 75
+        assert process.wait(timeout=60) == code
     finally:
         process.kill()
-    assert "left after step" in (tmp_path / "train.log").read_text()
+    assert ("left after step" in (tmp_path / "train.log").read_text()) == (code == 75)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
 def test_a_launched_run_that_fails_has_its_ranks_exit_code(tmp_path):

@@ -70,12 +70,14 @@ def train_through(
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_random_kills_at_a_step(tiny_run, tiny_shards, whole, tmp_path):
-    chance = random.Random("step")
+    """Records are written every third step and checkpoints every fourth: most kills lose steps that are recorded."""
+    recipe = tiny_run.recipe.model_copy(update={"checkpoint_every_steps": 4})
+    run, chance = tiny_run.model_copy(update={"recipe": recipe}), random.Random("step")
 
     def start_and_kill(output: Path) -> int:
-        return forks.end(forks.start(tiny_run, tiny_shards, output, die_in_step(chance.randint(1, 15))))
+        return forks.end(forks.start(run, tiny_shards, output, die_in_step(chance.randint(1, 15))))
 
-    train_through(tiny_run, tiny_shards, tmp_path, whole, start_and_kill, KILLS)
+    train_through(run, tiny_shards, tmp_path, whole, start_and_kill, KILLS)
 
 
 @pytest.mark.slow
