@@ -11,6 +11,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from amorlip.data.shard import FORMATS
+
 ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What `decode` raises for data that are not a whole image, or one of too many pixels."""
 JPEG = b"\xff\xd8"
@@ -29,4 +31,4 @@ def decode(data: bytes) -> np.ndarray:
                 return simplejpeg.decode_jpeg(data)
         except ValueError:  # simplejpeg's own, for warnings too
             pass
-    return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    return np.array(Image.open(io.BytesIO(data), formats=FORMATS).convert("RGB"))

@@ -79,7 +79,7 @@ def test_only_regular_jpegs_take_the_fast_way(name, monkeypatch):
     """Whatever Pillow has to do with is opened with it."""
     opened = []
     original = Image.open
-    monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or original(file))
+    monkeypatch.setattr(Image, "open", lambda file, **options: opened.append(file) or original(file, **options))
     decode({**FAST, **PILLOW}[name])
     assert len(opened) == (name in PILLOW)
 
