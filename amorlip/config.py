@@ -290,6 +290,11 @@ class Recipe(Section):
     """CPU threads of a rank; the last bits of a CPU result depend on it."""
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Autocast of the encoders on a GPU; on a CPU always float32."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile the encoders (torch.compile) in the first step, which then takes minutes; `auto`: on a GPU only."""
+    activation_checkpointing: bool = False
+    """Keep of each block of the encoders its input only and compute the rest again in the backward pass: less memory,
+    a third more work."""
     optimizer: Optimizer
     """The encoders' optimiser."""
     logit_scale: LogitScale = LogitScale()

@@ -17,8 +17,16 @@ from amorlip.errors import AmorlipError
 
 logger = logging.getLogger(__name__)
 
-NOT_RESULTS = {"loader": {"workers"}, "checkpoint_every_steps": True, "log_every_steps": True, "on_nonfinite": True}
-"""Keys of a recipe that change no weight: a run goes on from its checkpoint when they change."""
+NOT_RESULTS = {
+    "loader": {"workers"},
+    "checkpoint_every_steps": True,
+    "log_every_steps": True,
+    "on_nonfinite": True,
+    "activation_checkpointing": True,
+    "compile": True,
+}
+"""Keys of a recipe that change no weight (`compile`: but for rounding): a run goes on from its checkpoint when they
+change."""
 
 KEPT = 2
 

@@ -5,6 +5,7 @@ Every function works the same with one process, where nothing is exchanged and n
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ PATIENCE = timedelta(hours=1)
 """How long ranks wait for one another: rank 0 evaluates alone after an epoch."""
 MEETING = "AMORLIP_MEETING"
 """Environment variable with the address at which the ranks meet (PyTorch's `init_method`); torchrun's if not set."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's `mallopt`, of its malloc.h."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,15 @@ def join(ranks: int, threads: int) -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def wrap(module: nn.Module, world: World, outside: list[nn.Parameter]) -> nn.Module:
+def wrap(module: nn.Module, world: World, outside: list[nn.Parameter], *, static: bool) -> nn.Module:
     """`module` with gradients averaged over the ranks during the backward pass (DistributedDataParallel).
 
     Parameters in `outside` are left alone: their gradients come from the objective, outside the module's forward pass,
     and are averaged by hand. BatchNorm uses the statistics of each rank's own batch, as OpenCLIP does; the running
     statistics that evaluation and export use are those of rank 0, so buffers need no exchange.
+
+    `static`: every step is one forward and one backward pass through the same parameters, as PyTorch may then rely on.
+    With several passes whose gradients are exchanged after the last (`no_sync`) it fails on an internal assertion.
     """
     if world.size == 1:
         return module
@@ -109,7 +116,7 @@ def wrap(module: nn.Module, world: World, outside: list[nn.Parameter]) -> nn.Mod
         parameter.requires_grad_(False)
     ids = [world.device.index] if world.device.type == "cuda" else None
     wrapped = nn.parallel.DistributedDataParallel(
-        module, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True
+        module, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True, static_graph=static
     )
     for parameter, flag in zip(outside, trained, strict=True):
         parameter.requires_grad_(flag)
@@ -129,12 +136,26 @@ def _set_up(device: torch.device, threads: int) -> None:
     torch.set_num_threads(threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True  # batches have one size, for which it finds the fastest convolutions
         return
     torch.use_deterministic_algorithms(True)
     # Adam's moments of rarely seen tokens decay into denormal numbers, on which a CPU is many times slower.
     torch.set_flush_denormal(True)
     # Filling new memory is for finding bugs; deterministic algorithms switch it on, and it costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc to hand large tensors' memory to the next ones, as PyTorch does on a GPU.
+
+    Returned to the system and asked for again in every step, it is filled with zeros page by page each time: a tenth of
+    the demo's step. Other C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**25)  # the largest value that it takes
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _init_process_group(device: torch.device, rank: int, size: int) -> None:

@@ -14,7 +14,7 @@ from amorlip import files, models
 from amorlip.config import Run, Task
 from amorlip.data.loader import Batch
 from amorlip.errors import AmorlipError
-from amorlip.training import checkpoint, distributed, progress, results, rng, session, signals
+from amorlip.training import checkpoint, distributed, progress, results, rng, session, signals, towers, transfer
 from amorlip.training.journal import Journal
 from amorlip.training.session import Session
 from amorlip.training.signals import StopRequest
@@ -37,12 +37,13 @@ def train(run: Run, shards: Path, output: Path, task_folders: dict[str, tuple[Ta
 
     Raises:
         AmorlipError: if settings, corpus, checkpoints or processes don't fit together, if another process trains into
-            `output`, or when a loss or gradient is not finite.
+            `output`, when a loss or gradient is not finite, or when a GPU's memory does not suffice.
         signals.Interrupted (exit code 75): after SIGTERM, SIGURG or SIGUSR1, with a checkpoint of the last whole step.
     """
     with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world, signals.listening() as request:
         alone = files.locked(output) if world.is_main else nullcontext()
         with alone, progress.log_to(output / "train.log", world):
+            towers.compile_into(output / "compiled")
             trainer = Trainer(session.build(run, shards, world), output, task_folders)
             try:
                 trainer.train(request)
@@ -73,7 +74,8 @@ class Trainer:
         """From the current step to the end. Raises Interrupted after a signal, once the step it came in is saved."""
         if self.step and self.step % self.steps_per_epoch == 0:
             self._finish_epoch()
-        for step, batch in enumerate(self._batches(), start=self.step):
+        batches = transfer.to_device(self._batches(), self.world.device)
+        for step, batch in enumerate(batches, start=self.step):
             self._train_on(batch, step)
             stop, epoch_ends = self.world.any(request.signal is not None), self.step % self.steps_per_epoch == 0
             if stop or epoch_ends or self.step % self.recipe.checkpoint_every_steps == 0:

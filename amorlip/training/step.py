@@ -5,8 +5,7 @@ Shape suffixes: B pairs of this rank, M pairs of a micro-batch, D width of the f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -19,25 +18,28 @@ from amorlip.config import Recipe
 from amorlip.data.loader import Batch
 from amorlip.errors import AmorlipError
 from amorlip.objectives.base import Features, Objective
-from amorlip.training import distributed
+from amorlip.training import distributed, towers
 from amorlip.training.distributed import World
 from amorlip.training.optim import Optimizer, Update, logit_parameters
-
-AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+from amorlip.training.towers import frozen_running_statistics
 
 
 class Encoders(nn.Module):
     """Both towers of an OpenCLIP model, as one module with one forward pass.
 
-    On a GPU they run under autocast; their features leave it as float32 and are normalised there, so that similarities
-    and everything after them are float32.
+    They run under autocast to `dtype`, if given; their features leave it as float32 and are normalised there, so that
+    similarities and everything after them are float32. With `compiled` each tower is one compiled function here; the
+    model itself stays as it is, so that evaluation, with batches of other sizes, compiles nothing.
     """
 
-    def __init__(self, model: nn.Module, precision: str) -> None:
+    def __init__(self, model: nn.Module, dtype: torch.dtype | None = None, *, compiled: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.encode_image, self.encode_text = model.encode_image, model.encode_text
+        if compiled:
+            self.encode_image, self.encode_text = map(towers.Compiled, (model.encode_image, model.encode_text))
         self.normalise = models.Normalisation(model).to(model.logit_scale.device)
-        self.dtype = AUTOCAST.get(precision)
+        self.dtype = dtype
         convolutional = isinstance(model.visual, ModifiedResNet)
         self.memory_format = torch.channels_last if convolutional else torch.contiguous_format
         model.visual.to(memory_format=self.memory_format)
@@ -45,8 +47,8 @@ class Encoders(nn.Module):
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Images (M, 3, H, W), uint8, and tokens (M, L) → features (M, D) each, float32, of unit length."""
         images = self.normalise(images.contiguous(memory_format=self.memory_format))
-        with torch.autocast(images.device.type, self.dtype, enabled=images.is_cuda and self.dtype is not None):
-            image_MD, text_MD = self.model.encode_image(images), self.model.encode_text(tokens)
+        with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
+            image_MD, text_MD = self.encode_image(images), self.encode_text(tokens)
         return F.normalize(image_MD.float(), dim=-1), F.normalize(text_MD.float(), dim=-1)
 
 
@@ -66,13 +68,26 @@ class TrainStep:
         pairs = _pairs_of_rank(recipe)
         self.micro = recipe.micro_batch_size if recipe.micro_batch_size != pairs else None
         self.model, self.objective, self.optimizer, self.world = model, objective, optimizer, world
-        self.encoders = distributed.wrap(Encoders(model, recipe.precision), world, logit_parameters(model))
+        self.encoders = distributed.wrap(
+            _encoders(model, recipe, world), world, logit_parameters(model), static=self.micro is None
+        )
 
     def __call__(self, batch: Batch, *, step: int, epoch: int, log: bool) -> Outcome:
-        """Train on `batch` as global step `step` (from 0); diagnostics are computed if `log`."""
-        images, tokens, ids = (
-            tensor.to(self.world.device, non_blocking=True) for tensor in (batch.images, batch.tokens, batch.sample_ids)
-        )
+        """Train on `batch`, on the device, as global step `step` (from 0); diagnostics are computed if `log`.
+
+        Raises AmorlipError when the GPU's memory does not suffice.
+        """
+        try:
+            return self._train_on(batch, step, epoch, log)
+        except torch.OutOfMemoryError as error:
+            pairs = self.micro or len(batch.images)
+            raise AmorlipError(
+                f"step {step + 1}: the GPU's memory does not hold a pass of {pairs} pairs; "
+                f"set micro_batch_size to a divisor of {pairs} below it, or activation_checkpointing to true"
+            ) from error
+
+    def _train_on(self, batch: Batch, step: int, epoch: int, log: bool) -> Outcome:
+        images, tokens, ids = batch
         self.optimizer.zero_grad()
         backward = self._whole if self.micro is None else self._in_parts
         loss, diagnostics = backward(images, tokens, {"sample_ids": ids, "step": step, "epoch": epoch, "log": log})
@@ -107,17 +122,13 @@ class TrainStep:
         return result.loss, result.diagnostics
 
 
-@contextmanager
-def frozen_running_statistics(module: nn.Module) -> Iterator[None]:
-    """BatchNorm layers in training mode use their batch's statistics as ever, but leave the running ones alone."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
+def _encoders(model: nn.Module, recipe: Recipe, world: World) -> Encoders:
+    """As the recipe wants them on this device."""
+    towers.mark_causal_attention(model)
+    if recipe.activation_checkpointing:
+        towers.recompute_activations(model)
+    compiled = towers.wants_compilation(recipe.compile, world.device)
+    return Encoders(model, towers.autocast_dtype(recipe.precision, world.device), compiled=compiled)
 
 
 def _pairs_of_rank(recipe: Recipe) -> int:

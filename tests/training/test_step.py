@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from amorlip import models
 from amorlip.data.loader import Batch
@@ -17,7 +18,8 @@ from amorlip.objectives import registry
 from amorlip.objectives.base import Context
 from amorlip.training.distributed import World
 from amorlip.training.optim import Optimizer
-from amorlip.training.step import Encoders, TrainStep, frozen_running_statistics
+from amorlip.training.progress import Window
+from amorlip.training.step import Encoders, TrainStep
 
 WORLD = World(torch.device("cpu"))
 PAIRS, SIDE, LENGTH = 8, 32, 12
@@ -48,13 +50,15 @@ def batch(seed: int = 0, vocabulary: int = 64) -> Batch:
 
 @pytest.fixture
 def build(make_run):
-    def build(model: nn.Module, objective: str = "clip", settings: dict | None = None, **recipe) -> TrainStep:
+    def build(
+        model: nn.Module, objective: str = "clip", settings: dict | None = None, world: World = WORLD, **recipe
+    ) -> TrainStep:
         base = {"optimizer": {"lr": 1e-2, "weight_decay": 0.1}, "schedule": {"warmup_steps": 0}}
         run = make_run(objective, settings, **{**base, **recipe})
-        context = Context(24, samples=PAIRS, batch_size=PAIRS, epochs=3, steps_per_epoch=5, seed=0)
+        context = Context(24, samples=PAIRS, batch_size=PAIRS, epochs=3, steps_per_epoch=5, seed=0, device=world.device)
         loss = registry.create(run.objective, run.settings, context)
         loss.start_epoch(0)
-        return TrainStep(model, loss, Optimizer(model, run.recipe, steps=15, world=WORLD), run.recipe, WORLD)
+        return TrainStep(model, loss, Optimizer(model, run.recipe, steps=15, world=world), run.recipe, world)
 
     return build
 
@@ -107,23 +111,13 @@ def test_micro_batches_move_running_statistics_once(build):
         torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_frozen_statistics_come_back():
-    norm = nn.BatchNorm1d(3)
-    x = torch.randn(10, 3)
-    with frozen_running_statistics(norm):
-        frozen = norm(x)
-        assert torch.equal(norm.running_mean, torch.zeros(3))
-    torch.testing.assert_close(frozen, norm(x))
-    assert not torch.equal(norm.running_mean, torch.zeros(3))
-
-
 def test_features_are_float32_of_unit_length():
     """Though the towers' are not, as under autocast."""
     model = transformer()
     model.encode_image, model.encode_text = (
         lambda x, tower=tower: tower(x).bfloat16() for tower in (model.encode_image, model.encode_text)
     )
-    encoders = Encoders(model, "bfloat16")
+    encoders = Encoders(model)
     images, tokens, _ = batch()
     for features in encoders(images, tokens):
         assert features.dtype == torch.float32
@@ -133,7 +127,7 @@ def test_features_are_float32_of_unit_length():
 def test_normalisation_adds_nothing_to_what_is_exported():
     model = models.create("tiny", seed=0)
     names = set(model.state_dict())
-    encoders = Encoders(model, "float32")
+    encoders = Encoders(model)
     assert set(model.state_dict()) == names
     assert set(encoders.state_dict()) == {f"model.{name}" for name in names}
 
@@ -150,3 +144,103 @@ def test_sizes_that_do_not_fit_are_one_clear_line(build):
         build(transformer(), micro_batch_size=3)
     with pytest.raises(AmorlipError, match="batch_size 8 is not a multiple of the 3 ranks"):
         build(transformer(), ranks=3)
+
+
+def test_recomputed_activations_change_nothing(build):
+    """Whole steps of a model with BatchNorm, in micro-batches."""
+    trained = []
+    for recompute in (False, True):
+        step = build(models.create("tiny", seed=0), micro_batch_size=4, activation_checkpointing=recompute)
+        for k in range(2):
+            step(batch(vocabulary=49408), step=k, epoch=0, log=False)
+        trained.append(step.model.state_dict())
+    for name, value in trained[0].items():
+        assert torch.equal(value, trained[1][name]), name
+
+
+@pytest.mark.parametrize("micro", [None, 2])
+def test_too_little_memory_is_one_clear_line(build, micro):
+    model = transformer()
+
+    def exhausted(_images):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    model.encode_image = exhausted
+    step = build(model, micro_batch_size=micro)
+    pairs = micro or PAIRS
+    with pytest.raises(AmorlipError) as caught:
+        step(batch(), step=4, epoch=0, log=False)
+    assert str(caught.value) == (
+        f"step 5: the GPU's memory does not hold a pass of {pairs} pairs; "
+        f"set micro_batch_size to a divisor of {pairs} below it, or activation_checkpointing to true"
+    )
+
+
+METHODS = {name: {"prototypes": 4, "t_u": 1} if name == "neuclip" else {} for name in registry.OBJECTIVES}
+
+
+class Waits(TorchDispatchMode):
+    """Notes operators whose result the host must see, or whose size depends on values: on a GPU it would wait."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2", "unique_dim", "unique_consecutive")
+
+    def __init__(self, objective: nn.Module | None = None) -> None:
+        """The counters of an `objective`'s AdaGrad are on the host wherever its parameters are."""
+        super().__init__()
+        self.found: list[str] = []
+        self.objective = objective
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        masks = name in ("index", "index_put", "index_put_") and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        optimizer = getattr(self.objective, "optimizer", None)
+        counters = [s["step"] for s in optimizer.state.values()] if isinstance(optimizer, torch.optim.Adagrad) else []
+        if (name in self.NAMES or masks) and not any(args[0] is counter for counter in counters):
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def test_waiting_is_noticed():
+    x = torch.arange(4.0)
+    for wait in (lambda: x.sum().item(), lambda: bool(x[0] > 1), lambda: x[x > 1], lambda: x.nonzero()):
+        with Waits() as waits:
+            wait()
+        assert waits.found
+
+
+@pytest.mark.parametrize("micro", [None, 4])
+@pytest.mark.parametrize("objective", METHODS)
+def test_nothing_waits_for_the_gpu_between_logging_windows(build, objective, micro, monkeypatch):
+    model = transformer()
+    model.logit_bias = nn.Parameter(torch.tensor(-10.0))
+    scale = {"lr": 1e-3, "drop": {"temperature": 0.05, "factor": 0.5}}
+    optimizer = {"lr": 1e-2, "grad_clip": 1.0}
+    step = build(model, objective, METHODS[objective], micro_batch_size=micro, logit_scale=scale, optimizer=optimizer)
+    window = Window(WORLD.device)
+    for name in ("tolist", "numpy", "cpu"):  # these read a CPU tensor without an operator
+        monkeypatch.setattr(torch.Tensor, name, lambda _tensor: pytest.fail("a tensor was read"))
+    for k in range(7):
+        if k == 5:
+            step.objective.start_epoch(1)
+        with Waits(step.objective) as waits:
+            window.add(step(batch(k), step=k, epoch=k // 5, log=False).update, k + 1)
+        assert not waits.found, (k, waits.found)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only a GPU is waited for")
+@pytest.mark.parametrize("objective", METHODS)
+def test_cuda_sees_no_waiting_either(build, objective):
+    device = torch.device("cuda")
+    step = build(transformer().to(device), objective, METHODS[objective], world=World(device))
+    window = Window(device)
+    for k in range(7):
+        if k == 5:
+            step.objective.start_epoch(1)
+        on_device = Batch(*(tensor.to(device) for tensor in batch(k)))
+        torch.cuda.set_sync_debug_mode("error" if k else "default")  # the first step sets things up
+        try:
+            window.add(step(on_device, step=k, epoch=k // 5, log=False).update, k + 1)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

@@ -34,6 +34,7 @@ CHANGES = [
     ),
     ("a second seed", {"seeds": [0, 1]}, {"train": 2, "evaluate": 2 * TASKS, **SHOWN}),
     ("optimizer.lr", recipe(optimizer={"lr": 0.003}), {"train": 2, "evaluate": 2 * TASKS, **SHOWN}),
+    ("compile", recipe(compile="never"), {"train": 2, "evaluate": 2 * TASKS, **SHOWN}),
     ("loader.workers", recipe(loader={"workers": 3}), {"report": 1}),
     ("checkpoint_every_steps", recipe(checkpoint_every_steps=7), {"report": 1}),
     ("train_resources.mem_mb", scale(train_resources={"mem_mb": 999}), {"report": 1}),
