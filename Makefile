@@ -9,7 +9,7 @@ UV := $(BIN)/uv --quiet --no-config
 export PATH := $(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo test test-unit lint lock bench-loader bench-objectives
+.PHONY: setup demo test test-unit lint lock bench-loader bench-objectives bench-train
 
 setup: $(VENV)/.complete
 
@@ -42,6 +42,9 @@ bench-loader: setup
 
 bench-objectives: setup
 	amorlip bench objectives --output results/bench
+
+bench-train: setup
+	amorlip bench train --output results/bench
 
 # Anew from the direct requirements; versions and hashes only, so any index serves them.
 lock: setup

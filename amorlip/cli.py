@@ -186,7 +186,9 @@ def bench(args: argparse.Namespace) -> None:
 
     measuring = importlib.import_module(f"amorlip.bench.{args.what}")
     table = args.output / f"{args.what}.md"
-    measuring.run(args.output / f"{args.what}.json", table)
+    if args.tiny and args.what != "train":
+        raise AmorlipError("--tiny is an option of `amorlip bench train`")
+    measuring.run(args.output / f"{args.what}.json", table, **({"tiny": True} if args.tiny else {}))
     print(table.read_text(encoding="utf-8"), end="")
 
 
@@ -213,6 +215,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "predictions": {"type": Path, "help": "parquet file with one row a sample"},
     "name": {"help": "name of the experiment"},
     "workers": {"type": int, "required": False, "default": 0, "help": "data-loading processes"},
+    "tiny": {
+        "action": "store_true",
+        "required": False,
+        "help": "the plan for a GPU at a small size, to try it",
+    },
     "check": {"action": "store_true", "required": False, "help": "only compare; exit 1 if they differ"},
 }
 STAGES: list[tuple[Callable[[argparse.Namespace], None], str]] = [
@@ -228,9 +235,9 @@ STAGES: list[tuple[Callable[[argparse.Namespace], None], str]] = [
     (selection, "settings output"),
     (schema, "check"),
     (config, ""),
-    (bench, "output"),
+    (bench, "output tiny"),
 ]
-BENCHES = ["loader", "objectives"]
+BENCHES = ["loader", "objectives", "train"]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -65,7 +65,7 @@ class Session:
 def build(run: Run, shards: Path, world: World) -> Session:
     """A session at its start. Raises AmorlipError where settings, corpus and processes don't fit together."""
     recipe = run.recipe
-    model = _model(run)
+    model = new_model(run)
     loader = PairLoader(
         shards,
         batch_size=recipe.batch_size,
@@ -78,6 +78,12 @@ def build(run: Run, shards: Path, world: World) -> Session:
         workers=recipe.loader.workers,
         shuffle_window=recipe.loader.shuffle_window,
     )
+    return put_together(run, model, loader, world)
+
+
+def put_together(run: Run, model: nn.Module, loader: PairLoader, world: World) -> Session:
+    """A session on `loader`, or on what looks like one."""
+    recipe = run.recipe
     rng.seed(run.seed + world.rank)
     model.to(world.device)
     objective = registry.create(run.objective, run.settings, _context(run, loader, world))
@@ -86,7 +92,8 @@ def build(run: Run, shards: Path, world: World) -> Session:
     return Session(run, world, loader, model, objective, optimizer, step)
 
 
-def _model(run: Run) -> nn.Module:
+def new_model(run: Run) -> nn.Module:
+    """The model of a run, untrained, on the CPU. Raises AmorlipError for settings that it cannot have."""
     scale = run.recipe.logit_scale
     if not 1 <= scale.init <= scale.max:
         raise AmorlipError(f"logit_scale.init {scale.init} must lie between 1 and logit_scale.max ({scale.max})")

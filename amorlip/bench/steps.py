@@ -1,0 +1,195 @@
+"""Whole training steps, run and timed by part in a process of their own.
+
+Parts are told apart by marks on the stream of work: on a GPU events, on a CPU the clock.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from amorlip import models
+from amorlip.config import Run
+from amorlip.data.loader import Batch
+from amorlip.training import distributed, session, towers, transfer
+from amorlip.training.distributed import World
+from amorlip.training.session import Session
+from amorlip.training.step import Encoders
+
+MIB = 2**20
+PARTS = ("data", "forward", "objective", "backward", "optimiser")
+WARM_UP = 3
+"""Steps before the first that counts: the first one compiles, and chooses convolutions."""
+PEAKS = {"H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12}
+"""Part of a GPU's name → products in bfloat16, without sparsity [FLOP/s], from NVIDIA's data sheets."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of a step: the median over rounds by the clock, and each part's mean over all steps [ms]."""
+
+    step_ms: float
+    parts_ms: dict[str, float]
+    peak_mib: float
+    device: str
+
+
+class SyntheticPairs:
+    """Random images and captions in place of a corpus, in pinned memory where there is a GPU."""
+
+    def __init__(self, run: Run, model: nn.Module, *, samples: int, steps_per_epoch: int) -> None:
+        self.batch_size, self.steps_per_epoch, self.max_sample_id = run.recipe.batch_size, steps_per_epoch, samples - 1
+        side, length = model.visual.preprocess_cfg["size"], model.context_length
+        side = side if isinstance(side, tuple) else (side, side)
+        generator = torch.Generator().manual_seed(run.seed)
+        images = torch.randint(256, (self.batch_size, 3, *side), dtype=torch.uint8, generator=generator)
+        tokens = torch.randint(1, model.vocab_size, (self.batch_size, length), generator=generator)
+        ids = torch.randperm(samples, generator=generator)[: self.batch_size]
+        self.batch = Batch(images, tokens, ids)
+        if torch.cuda.is_available():
+            self.batch = Batch(*(tensor.pin_memory() for tensor in self.batch))
+
+    def batches(self, _start_step: int = 0) -> Iterator[Batch]:
+        """The same batch again and again."""
+        while True:
+            yield self.batch
+
+
+class Marks:
+    """Points in time between the parts of steps."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.marks = device, []
+
+    def clear(self) -> None:
+        """Forget them."""
+        self.marks = []
+
+    def add(self, name: str) -> None:
+        """The part `name` ends here."""
+        if self.device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+        else:
+            event = time.perf_counter()
+        self.marks.append((name, event))
+
+    def means_ms(self, steps: int) -> dict[str, float]:
+        """Time of each part a step. All work is done."""
+        times = dict.fromkeys(PARTS, 0.0)
+        for (_, before), (name, after) in zip(self.marks, self.marks[1:], strict=False):
+            took = before.elapsed_time(after) if self.device.type == "cuda" else 1000 * (after - before)
+            if name != "start":  # what lies between two rounds
+                times[name] += took / steps
+        return times
+
+
+class Stepper:
+    """A session that trains step by step in its second epoch, in which the networks of the first take part."""
+
+    def __init__(self, parts: Session) -> None:
+        self.session, self.device = parts, parts.world.device
+        self.step = self.epoch_start = parts.loader.steps_per_epoch
+        self.marks = Marks(self.device)
+        self.batches = transfer.to_device(parts.loader.batches(self.step), self.device)
+        for epoch in (0, 1):
+            parts.objective.start_epoch(epoch)
+        self._mark_parts()
+
+    def train(self, steps: int) -> float:
+        """Train for `steps`; returns the time from the first to the last kernel [s]."""
+        self._wait()
+        start = time.perf_counter()
+        self.marks.add("start")
+        for _ in range(steps):
+            batch = next(self.batches)
+            self.marks.add("data")
+            self.session.train_step(batch, step=self.step, epoch=1, log=False)
+            self.step += 1
+        self._wait()
+        return time.perf_counter() - start
+
+    def _mark_parts(self) -> None:
+        """Parts end where the encoders, the objective and the update return, and where the update begins."""
+        step, update = self.session.train_step, self.session.optimizer.update
+        step.encoders.register_forward_hook(lambda *_: self.marks.add("forward"))
+        self.session.objective.register_forward_hook(lambda *_: self.marks.add("objective"))
+
+        def marked(*arguments: Any) -> Any:
+            self.marks.add("backward")
+            result = update(*arguments)
+            self.marks.add("optimiser")
+            return result
+
+        self.session.optimizer.update = marked
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def open_stepper(run: Run, world: World, shards: Path | None) -> Stepper:
+    """On the shards, or on synthetic pairs where there are none."""
+    if shards is not None:
+        return Stepper(session.build(run, shards, world))
+    model = session.new_model(run)
+    pairs = SyntheticPairs(run, model, samples=max(run.recipe.batch_size, 2**20), steps_per_epoch=2**20)
+    return Stepper(session.put_together(run, model, pairs, world))
+
+
+def measure(run: Run, cache: Path, shards: Path | None, steps: int, rounds: int) -> Timing:
+    """Time `rounds` of `steps` steps of `run`, in this process, which is to do nothing else."""
+    towers.compile_into(cache)
+    with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world:
+        stepper = open_stepper(run, world, shards)
+        stepper.train(WARM_UP)
+        if world.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        stepper.marks.clear()
+        seconds = statistics.median(stepper.train(steps) for _ in range(rounds))
+        device = torch.cuda.get_device_name() if world.device.type == "cuda" else "cpu"
+        return Timing(1000 * seconds / steps, stepper.marks.means_ms(rounds * steps), _peak_mib(world.device), device)
+
+
+def serve(train: Callable[[int], float | None], pipe: Any) -> None:
+    """Train for as many steps as the other end of `pipe` asks for, and answer with the seconds, until it asks for 0."""
+    while steps := pipe.recv():
+        start = time.perf_counter()
+        train(steps)
+        pipe.send(time.perf_counter() - start)
+
+
+def flop_per_pair(model: str) -> float:
+    """Products of the towers' forward and backward pass for one pair [FLOP], attention in full; nothing recomputed."""
+    network = models.create(model, seed=0)
+    side = network.visual.preprocess_cfg["size"]
+    images = torch.zeros(2, 3, *(side if isinstance(side, tuple) else (side, side)), dtype=torch.uint8)
+    tokens = torch.ones(2, network.context_length, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        image, text = Encoders(network)(images, tokens)
+        (image * text).sum().backward()
+    return counter.get_total_flops() / 2
+
+
+def peak_flop_per_s(device: str) -> float | None:
+    """The chip's bfloat16 peak; None where the table does not have it."""
+    return next((peak for name, peak in PEAKS.items() if name in device), None)
+
+
+def _peak_mib(device: torch.device) -> float:
+    """Largest memory: on a GPU of tensors, on a CPU of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / MIB
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")

@@ -1,0 +1,326 @@
+"""Training steps: images per second, time by part, memory and use of the chip, for each method.
+
+On a GPU at both paper settings, with AmorLIP's extra time over CLIP; on a CPU at the demo's, beside a plain eager loop
+on the same shards. Recipes are those of `config/`. Every case runs in a process of its own, so that none finds the
+memory, the compiled code or the settings of another.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amorlip import resolve
+from amorlip.bench import eager, report, steps
+from amorlip.bench.report import Column
+from amorlip.config import Run
+from amorlip.data.shards import MANIFEST
+from amorlip.errors import AmorlipError
+from amorlip.files import write_json, write_text
+from amorlip.objectives import registry
+from amorlip.training import distributed, towers
+
+ROOT = Path(__file__).parents[2]
+T_ONLINE = (1, 8, 32)
+"""AmorLIP's distances between fits of which the paper gives the extra time."""
+AMORTIZED = "amorlip_l2log"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run whose steps are measured; `shards` None: on synthetic pairs."""
+
+    run: Run
+    shards: Path | None
+    steps: int
+    """Steps of a round, a multiple of T_online."""
+    rounds: int = 3
+
+    @property
+    def t_online(self) -> int | None:
+        """Steps between AmorLIP's fits; None for other methods."""
+        return self.run.settings.get("t_online")
+
+    @property
+    def name(self) -> str:
+        """Scale, method and T_online."""
+        fits = "" if self.t_online is None else f", T_online {self.t_online}"
+        return f"{self.run.scale}/{self.run.method}{fits}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the first table. Times of a step and its parts in ms, memory of tensors (GPU) or process (CPU)."""
+
+    case: str
+    device: str
+    model: str
+    batch: int
+    data: str
+    compiled: bool
+    images_per_s: float
+    step_ms: float
+    data_ms: float
+    forward_ms: float
+    objective_ms: float
+    backward_ms: float
+    optimiser_ms: float
+    peak_mib: float
+    gflop_per_pair: float
+    utilisation: float | None
+    """Model FLOP per second over the chip's bfloat16 peak; None on a CPU."""
+    over_clip_ms: float | None
+    """Longer than CLIP's step at the same scale."""
+    over_clip: float | None
+    """The same as a fraction of CLIP's step."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pairs per second of a run, and of the plain loop with the same model, batch and shards."""
+
+    case: str
+    ours_per_s: float
+    eager_per_s: float
+    ratio: float
+
+
+HEADING = """\
+Whole training steps. Parts are as long as their work on the device; the backward pass holds the objective's and the
+encoders'. Utilisation: products of the encoders (FLOP of forward and backward pass, counted on the eager model) per
+second, over the chip's bfloat16 peak. Threads are the recipe's `threads_per_rank`, whatever the next line says."""
+COLUMNS = [
+    Column("case", "{case}", is_number=False),
+    Column("device", "{device}", is_number=False),
+    Column("model", "{model}", is_number=False),
+    Column("batch", "{batch}"),
+    Column("data", "{data}", is_number=False),
+    Column("images/s", "{images_per_s:.0f}"),
+    Column("step ms", "{step_ms:.1f}"),
+    *(Column(part, f"{{{part}_ms:.1f}}") for part in steps.PARTS),
+    Column("peak MiB", "{peak_mib:.0f}"),
+    Column("utilisation", "{utilisation}"),
+    Column("over CLIP ms", "{over_clip_ms}"),
+    Column("over CLIP", "{over_clip}"),
+]
+COMPARISON_HEADING = """\
+Pairs per second beside a plain eager loop: OpenCLIP's model and ClipLoss, PyTorch's AdamW, a WebDataset pipeline with
+OpenCLIP's transform; the same shards, threads and workers, in turn."""
+COMPARISON_COLUMNS = [
+    Column("case", "{case}", is_number=False),
+    Column("ours", "{ours_per_s:.0f}"),
+    Column("eager loop", "{eager_per_s:.0f}"),
+    Column("ratio", "{ratio:.2f}"),
+]
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+def gpu_cases() -> list[Case]:
+    """Every method at both paper settings, then AmorLIP with each of `T_ONLINE` that its own recipe has not."""
+    runs = runs_of(["medium", "large"])
+    extra = [
+        run.model_copy(update={"settings": {**run.settings, "t_online": t_online}})
+        for run in runs
+        if run.method == AMORTIZED
+        for t_online in T_ONLINE
+        if t_online != run.settings["t_online"]
+    ]
+    return [Case(run, _shards(run), steps=max(T_ONLINE)) for run in runs + extra]
+
+
+def cpu_cases() -> list[Case]:
+    """Every method at the demo's setting, on its corpus. Raises AmorlipError when that is not there."""
+    return [Case(run, _demo_shards(run), steps=10) for run in runs_of(["demo"])]
+
+
+def tiny_cases() -> list[Case]:
+    """The cases for GPUs with a small model and batch, to try everything out on a CPU."""
+    return [Case(tiny(case.run), None, case.steps, rounds=1) for case in gpu_cases()]
+
+
+def tiny(run: Run) -> Run:
+    """The run with the demo's model and 16 pairs."""
+    recipe = run.recipe.model_copy(update={"model": "demo", "batch_size": 16, "threads_per_rank": 1})
+    settings = {**run.settings, "prototypes": 8} if "prototypes" in run.settings else run.settings
+    return run.model_copy(update={"recipe": recipe, "settings": settings})
+
+
+def runs_of(scales: list[str]) -> list[Run]:
+    """Every method at each of the scales in `config/`, CLIP first."""
+    methods = sorted(registry.OBJECTIVES, key=lambda name: name != "clip")
+    selection = {"name": "bench", "scales": scales, "methods": methods, "seeds": [0], "experiments": ["table1"]}
+    study = resolve.load({**selection, "benchmark": "demo" if scales == ["demo"] else "datacomp38"}, ROOT / "config")
+    return [run for _, run in study.runs]
+
+
+def _shards(run: Run) -> Path | None:
+    folder = ROOT / "results/corpora" / run.recipe.corpus / "train"
+    return folder if (folder / MANIFEST).exists() else None
+
+
+def _demo_shards(run: Run) -> Path:
+    shards = _shards(run)
+    if shards is None:
+        target = f"results/corpora/{run.recipe.corpus}/train/{MANIFEST}"
+        raise AmorlipError(f"the demo's corpus is not there; make it with: snakemake {target}")
+    return shards
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def run(
+    output_json: Path,
+    output_md: Path,
+    *,
+    tiny: bool = False,
+    cases: list[Case] | None = None,
+    compare_rounds: int = 9,
+) -> list[Result | Comparison]:
+    """Measure and write both files.
+
+    `cases`: by default those for this machine, or with `tiny` those for a GPU at a small size. The plain loop is only
+    compared with on a CPU, and on shards: `compare_rounds` rounds in turn, 0 for none.
+    """
+    on_gpu = torch.cuda.is_available()
+    todo = cases or (tiny_cases() if tiny else gpu_cases() if on_gpu else cpu_cases())
+    compared = [case for case in todo if case.shards and not on_gpu and case.run.method in ("clip", AMORTIZED)]
+    results, comparisons = [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, case in enumerate(todo, start=1):
+            results.append(_measure(case, Path(scratch), results))
+            report.progress(number, len(todo), f"{case.name}: {results[-1].images_per_s:.0f} images/s")
+        for case in compared if compare_rounds else []:
+            comparisons.append(_compare(case, Path(scratch), compare_rounds))
+            report.progress(len(comparisons), len(compared), f"{case.name}: {comparisons[-1].ratio:.2f} × a plain loop")
+    write_json(output_json, [asdict(result) for result in [*results, *comparisons]])
+    write_text(output_md, _markdown(results, comparisons))
+    return [*results, *comparisons]
+
+
+def _markdown(results: list[Result], comparisons: list[Comparison]) -> str:
+    rows = [{**asdict(r), **{key: _shown(key, getattr(r, key)) for key in RATIOS}} for r in results]
+    text = report.markdown(f"{HEADING}\n{report.machine()}", COLUMNS, rows)
+    if comparisons:
+        table = report.markdown(COMPARISON_HEADING, COMPARISON_COLUMNS, [asdict(c) for c in comparisons])
+        text = f"{text}\n{table}"
+    return text
+
+
+RATIOS = {"utilisation": "{:.1%}", "over_clip_ms": "{:.1f}", "over_clip": "{:.1%}"}
+"""Fields that not every case has, and how they are shown."""
+
+
+def _shown(key: str, value: float | None) -> str:
+    return "" if value is None else RATIOS[key].format(value)
+
+
+def _measure(case: Case, scratch: Path, before: list[Result]) -> Result:
+    """`before`: results so far, among them CLIP's at this scale."""
+    recipe = case.run.recipe
+    with _process(_measure_there, case, scratch) as pipe:
+        timing = _receive(pipe, case)
+    clip = next((r.step_ms for r in before if r.case == f"{case.run.scale}/clip"), None)
+    images_per_s, flop = recipe.batch_size * 1000 / timing.step_ms, _flop_per_pair(recipe.model)
+    peak = steps.peak_flop_per_s(timing.device)
+    return Result(
+        case=case.name,
+        device=timing.device,
+        model=recipe.model,
+        batch=recipe.batch_size,
+        data="shards" if case.shards else "synthetic",
+        compiled=towers.wants_compilation(recipe.compile, torch.device("cpu" if timing.device == "cpu" else "cuda")),
+        images_per_s=round(images_per_s, 1),
+        step_ms=round(timing.step_ms, 3),
+        **{f"{part}_ms": round(ms, 3) for part, ms in timing.parts_ms.items()},
+        peak_mib=round(timing.peak_mib),
+        gflop_per_pair=round(flop / 1e9, 3),
+        utilisation=None if peak is None else round(flop * images_per_s / peak, 4),
+        over_clip_ms=None if clip is None else round(timing.step_ms - clip, 3),
+        over_clip=None if clip is None else round(timing.step_ms / clip - 1, 4),
+    )
+
+
+def _compare(case: Case, scratch: Path, rounds: int) -> Comparison:
+    """Both loops are set up, each in its process, and then train in turn."""
+    with _process(_serve_ours, case, scratch) as ours, _process(_serve_eager, case, scratch) as plain:
+
+        def seconds(pipe: Connection, count: int) -> float:
+            pipe.send(count)
+            return _receive(pipe, case)
+
+        for pipe in (ours, plain):
+            seconds(pipe, steps.WARM_UP)
+        ours_s, eager_s = report.medians_in_turn([partial(seconds, pipe, case.steps) for pipe in (ours, plain)], rounds)
+        for pipe in (ours, plain):
+            pipe.send(0)
+    pairs = case.steps * case.run.recipe.batch_size
+    speeds = pairs / ours_s, pairs / eager_s, eager_s / ours_s
+    return Comparison(f"{case.name} beside a plain loop", *(round(speed, 3) for speed in speeds))
+
+
+_flop_per_pair = cache(steps.flop_per_pair)
+
+
+# ---------------------------------------------------------------- processes
+
+
+@contextmanager
+def _process(function: Callable[[Case, Path, Connection], None], case: Case, scratch: Path) -> Iterator[Connection]:
+    """`function` runs in a new process, to which the pipe leads."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_run_there, args=(function, case, scratch, there))
+    process.start()
+    there.close()
+    try:
+        yield here
+    finally:
+        here.close()
+        process.join()
+
+
+def _run_there(function: Callable[[Case, Path, Connection], None], case: Case, scratch: Path, pipe: Connection) -> None:
+    # A new process would start loaders' processes as it was started itself; training forks them.
+    multiprocessing.set_start_method("fork", force=True)
+    try:
+        function(case, scratch, pipe)
+    except AmorlipError as error:
+        pipe.send(error)
+    except EOFError:
+        pass  # the other end has gone
+
+
+def _receive(pipe: Connection, case: Case) -> Any:
+    try:
+        answer = pipe.recv()
+    except EOFError:
+        raise AmorlipError(f"the process that measures {case.name} ended early; its message is above") from None
+    if isinstance(answer, AmorlipError):
+        raise AmorlipError(f"{case.name}: {answer}") from answer
+    return answer
+
+
+def _measure_there(case: Case, scratch: Path, pipe: Connection) -> None:
+    pipe.send(steps.measure(case.run, scratch / "compiled", case.shards, case.steps, case.rounds))
+
+
+def _serve_ours(case: Case, scratch: Path, pipe: Connection) -> None:
+    towers.compile_into(scratch / "compiled")
+    with distributed.join(case.run.recipe.ranks, case.run.recipe.threads_per_rank) as world:
+        steps.serve(steps.open_stepper(case.run, world, case.shards).train, pipe)
+
+
+def _serve_eager(case: Case, _scratch: Path, pipe: Connection) -> None:
+    steps.serve(eager.loop(case.run, case.shards), pipe)
