@@ -6,6 +6,7 @@ from pathlib import Path
 
 from amorlip import files
 from amorlip.config import TaskSource
+from amorlip.data import packing
 from amorlip.errors import AmorlipError
 
 RECORD = "task.json"
@@ -13,6 +14,9 @@ RECORD = "task.json"
 
 def provide(source: TaskSource, artwork: Path | None, output: Path) -> None:
     """Build, download or link a task's files into `output`, then write task.json: source and digest of each file.
+
+    A zip archive of images is packed into shards, once, and then removed (of a folder of the user's, only the link to
+    it); its digest stays in the record.
 
     Args:
         source: where they come from.
@@ -38,8 +42,15 @@ def provide(source: TaskSource, artwork: Path | None, output: Path) -> None:
     else:
         _link(Path(source.path), output)
         origin |= {"path": source.path}
-    digests = {str(path.relative_to(output)): files.sha256(path) for path in _files(output)}
+    archives = []
+    if packing.is_packable(output):
+        packing.pack(output, output)
+        archives = list(output.glob("*.zip"))
+        origin |= {"archives": {path.name: files.sha256(path) for path in archives}}
+    digests = {str(path.relative_to(output)): files.sha256(path) for path in _files(output) if path not in archives}
     files.write_json(output / RECORD, {"source": origin, "files": digests})
+    for archive in archives:
+        archive.unlink()
 
 
 def _files(folder: Path) -> list[Path]:

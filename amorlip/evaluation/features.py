@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -24,13 +25,23 @@ PROMPTS_AT_ONCE = 4096
 """Prompts whose features are held at a time while class embeddings are averaged."""
 
 
+class Preprocess(Protocol):
+    """The evaluation transform in the two parts of `amorlip.models.EvalTransform`."""
+
+    def picture(self, image: Image.Image) -> np.ndarray:
+        """(H, W, 3), uint8."""
+
+    def normalise(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, 3), uint8 → (B, 3, H, W), float32."""
+
+
 @dataclass(frozen=True)
 class Encoder:
     """A model with all that is needed to turn files and texts into features."""
 
     model: nn.Module
     """With OpenCLIP's encode_image and encode_text."""
-    preprocess: Callable[[Image.Image], torch.Tensor]
+    preprocess: Preprocess
     tokenizer: Callable[[list[str]], torch.Tensor]
     device: torch.device
     precision: str
@@ -46,9 +57,10 @@ class Encoder:
         """
         pin = self.device.type == "cuda"
         for batch in batches(
-            records, self.preprocess, batch_size=self.batch_size, workers=self.workers, pin_memory=pin
+            records, self.preprocess.picture, batch_size=self.batch_size, workers=self.workers, pin_memory=pin
         ):
-            yield self._encode(self.model.encode_image, batch.images), batch
+            pictures = batch.images.to(self.device, non_blocking=True)
+            yield self._encode(self.model.encode_image, self.preprocess.normalise(pictures)), batch
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Features (N, D), float32, of unit length, on the device. Equal texts are encoded once and get equal features.
@@ -85,7 +97,7 @@ class Encoder:
     def _encode(self, encode: Callable[..., torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
         enabled = self.device.type != "cpu" and self.precision != "float32"
         dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
-        with torch.no_grad(), torch.autocast(self.device.type, dtype=dtype, enabled=enabled):
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=enabled):
             features = encode(inputs.to(self.device, non_blocking=True), normalize=False)
         if not torch.isfinite(features).all():
             raise AmorlipError("the model's features are not finite: its weights have diverged or are damaged")

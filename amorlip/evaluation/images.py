@@ -20,7 +20,7 @@ class ImageBatch(NamedTuple):
 
     keys: list[str]
     images: torch.Tensor
-    """(b, 3, H, W), float32, as `preprocess` makes them."""
+    """What `decode` made of the images, stacked: (b, …)."""
     labels: torch.Tensor
     """(b,), int64; -1 where the set has no labels."""
     metadata: torch.Tensor
@@ -29,18 +29,18 @@ class ImageBatch(NamedTuple):
 
 def batches(
     records: Callable[[], Iterator[Record]],
-    preprocess: Callable[[Image.Image], torch.Tensor],
+    decode: Callable[[Image.Image], torch.Tensor | np.ndarray],
     *,
     batch_size: int,
     workers: int,
     pin_memory: bool = False,
 ) -> Iterator[ImageBatch]:
-    """Decode what `records()` yields, in its order. Draws no global random numbers.
+    """Read what `records()` yields, in its order, each image by `decode`. Draws no global random numbers.
 
     Raises the AmorlipError of a faulty record.
     """
     loader = DataLoader(
-        _Batches(records, preprocess, batch_size),
+        _Batches(records, decode, batch_size),
         batch_size=None,
         num_workers=workers,
         pin_memory=pin_memory,
@@ -59,11 +59,11 @@ class _Batches(IterableDataset):
     def __init__(
         self,
         records: Callable[[], Iterator[Record]],
-        preprocess: Callable[[Image.Image], torch.Tensor],
+        decode: Callable[[Image.Image], torch.Tensor | np.ndarray],
         batch_size: int,
     ) -> None:
         self.records = records
-        self.preprocess = preprocess
+        self.decode = decode
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[ImageBatch | AmorlipError]:
@@ -72,15 +72,15 @@ class _Batches(IterableDataset):
         try:
             for number, records in enumerate(_chunks(self.records(), self.batch_size)):
                 if number % turns == turn:
-                    yield self._decode(records)
+                    yield self._batch(records)
         except AmorlipError as error:
             # As a value: the loader would wrap a worker's exception in the text of its traceback.
             yield error
 
-    def _decode(self, records: list[Record]) -> ImageBatch:
+    def _batch(self, records: list[Record]) -> ImageBatch:
         return ImageBatch(
             [record.key for record in records],
-            torch.stack([self.preprocess(_open(record)) for record in records]),
+            torch.from_numpy(np.stack([self.decode(_open(record)) for record in records])),
             torch.tensor([record.label for record in records]),
             torch.from_numpy(np.stack([record.metadata for record in records])),
         )

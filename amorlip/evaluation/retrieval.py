@@ -26,7 +26,7 @@ SCORES_AT_ONCE = 2**22
 def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
     """Score a set of images with captions. Raises AmorlipError where it is faulty or its size is not the task's."""
     data = open_retrieval(folder)
-    images = len(data.images.members)
+    images = len(data.keys)
     if task.samples is not None and images != task.samples:
         raise AmorlipError(f"{folder} has {images} images, the benchmark says {task.samples}")
     image_of = torch.tensor(data.image_of, device=encoder.device)
@@ -86,9 +86,9 @@ def _interval(ranks: dict[str, np.ndarray], image_of: np.ndarray, metric: str) -
 
 
 def _rows(ranks: dict[str, np.ndarray], data: RetrievalSet) -> pd.DataFrame:
-    members = np.array(data.images.members, dtype=object)
-    texts = {"retrieved": "image", "key": members[data.image_of], "caption": data.captions, "rank": ranks["image"]}
-    images = {"retrieved": "text", "key": members, "caption": None, "rank": ranks["text"]}
+    keys = np.array(data.keys, dtype=object)
+    texts = {"retrieved": "image", "key": keys[data.image_of], "caption": data.captions, "rank": ranks["image"]}
+    images = {"retrieved": "text", "key": keys, "caption": None, "rank": ranks["text"]}
     rows = pd.concat([pd.DataFrame(texts), pd.DataFrame(images)], ignore_index=True)
     rows["correct"] = rows["rank"] == 0
     return rows

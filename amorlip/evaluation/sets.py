@@ -1,30 +1,28 @@
 """The on-disk layouts of evaluation sets, and what is wrong with a folder that does not follow them.
 
-Classification: `classnames.txt`, `zeroshot_classification_templates.txt` (with the field `{c}`), `test/nshards.txt` and
-`test/0.tar` …, WebDataset shards whose samples hold an image, `cls` and, in grouped sets, `npy` (an integer vector).
-Retrieval and association: one csv file and one zip archive of images.
+All hold WebDataset shards `test/0.tar` …, counted in `test/nshards.txt`. Their samples are an image and
+
+- classification: `cls` and, in grouped sets, `npy` (an integer vector); beside `test/` lie `classnames.txt` and
+  `zeroshot_classification_templates.txt` (with the field `{c}`);
+- retrieval: `txt`, a caption a line;
+- association: `txt`, the candidate word; beside `test/` lies one csv file with the rounds.
 """
 
 from __future__ import annotations
 
 import ast
 import io
-import json
-import stat
-import tarfile
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
-import pandas as pd
-import webdataset as wds
 
 from amorlip.config import Task
+from amorlip.data.csv_lists import list_of_texts, read_table, single
 from amorlip.errors import AmorlipError
+from amorlip.evaluation.tars import Sample, samples
 
 IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
 
@@ -56,21 +54,10 @@ class ClassificationSet:
 
     def records(self) -> Iterator[Record]:
         """Every sample in the order of the shards. AmorlipError names the file and the sample that is faulty."""
-        for shard in self.shards:
-            for sample in _tar_samples(shard):
-                yield self._record(sample, shard)
-
-    def _record(self, sample: dict[str, Any], shard: Path) -> Record:
-        key = sample["__key__"]
-        where = f"{shard}: sample '{key}'"
-        if key.startswith("/") or ".." in PurePosixPath(key).parts:
-            raise AmorlipError(f"{where} has a path that leaves its folder; download the set again")
-        images = [sample[suffix] for suffix in IMAGE_SUFFIXES if suffix in sample]
-        if len(images) != 1:
-            raise AmorlipError(f"{where} has {len(images)} images ({', '.join(IMAGE_SUFFIXES)}), expected one")
-        label = _label(sample, len(self.names), where)
-        metadata = _metadata(sample, self.columns, where) if self.columns else np.empty(0, dtype=np.int64)
-        return Record(key, where, partial(bytes, images[0]), label, metadata)
+        for sample in _samples(self.shards):
+            image, label = _image(sample), _label(sample, len(self.names))
+            metadata = _metadata(sample, self.columns) if self.columns else np.empty(0, dtype=np.int64)
+            yield Record(sample.key, sample.where, image, label, metadata)
 
 
 def open_classification(folder: Path, task: Task) -> ClassificationSet:
@@ -115,72 +102,83 @@ def _shards(folder: Path) -> list[Path]:
     return shards
 
 
-def _tar_samples(shard: Path) -> Iterator[dict[str, Any]]:
-    # A plain pipeline rather than wds.WebDataset, which draws from Python's global random numbers and refuses
-    # to run on one rank of several.
-    pipeline = wds.DataPipeline(wds.SimpleShardList([str(shard.absolute())]), wds.tarfile_to_samples())
-    try:
-        yield from pipeline
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        raise AmorlipError(f"{shard} is not a whole tar file ({_short(error)}); download the set again") from error
+def _samples(shards: list[Path]) -> Iterator[Sample]:
+    for shard in shards:
+        for sample in samples(shard):
+            if sample.key.startswith("/") or ".." in PurePosixPath(sample.key).parts:
+                raise AmorlipError(f"{sample.where} has a path that leaves its folder; download the set again")
+            yield sample
 
 
-def _label(sample: dict[str, Any], classes: int, where: str) -> int:
-    if "cls" not in sample:
-        raise AmorlipError(f"{where} has no label (cls)")
+def _image(sample: Sample) -> Callable[[], bytes]:
+    images = [suffix for suffix in IMAGE_SUFFIXES if suffix in sample.members]
+    if len(images) != 1:
+        raise AmorlipError(f"{sample.where} has {len(images)} images ({', '.join(IMAGE_SUFFIXES)}), expected one")
+    return partial(sample.read, images[0])
+
+
+def _label(sample: Sample, classes: int) -> int:
+    if "cls" not in sample.members:
+        raise AmorlipError(f"{sample.where} has no label (cls)")
     try:
-        label = int(sample["cls"])
+        label = int(sample.read("cls"))
     except ValueError as error:
-        raise AmorlipError(f"{where}: the label (cls) is not an integer") from error
+        raise AmorlipError(f"{sample.where}: the label (cls) is not an integer") from error
     if not 0 <= label < classes:
-        raise AmorlipError(f"{where}: the label {label} is not one of the {classes} classes (0 to {classes - 1})")
+        known = f"one of the {classes} classes (0 to {classes - 1})"
+        raise AmorlipError(f"{sample.where}: the label {label} is not {known}")
     return label
 
 
-def _metadata(sample: dict[str, Any], columns: int, where: str) -> np.ndarray:
-    if "npy" not in sample:
-        raise AmorlipError(f"{where} has no metadata (npy)")
+def _metadata(sample: Sample, columns: int) -> np.ndarray:
+    if "npy" not in sample.members:
+        raise AmorlipError(f"{sample.where} has no metadata (npy)")
+    where = f"{sample.where}: the metadata (npy)"
     try:
-        values = np.load(io.BytesIO(sample["npy"]), allow_pickle=False)
+        values = np.load(io.BytesIO(sample.read("npy")), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise AmorlipError(f"{where}: the metadata (npy) cannot be read ({_short(error)})") from error
+        raise AmorlipError(f"{where} cannot be read ({_short(error)})") from error
     values = np.atleast_1d(values)
     if values.shape != (columns,):
-        raise AmorlipError(f"{where}: the metadata (npy) has shape {values.shape}, the benchmark says ({columns},)")
+        raise AmorlipError(f"{where} has shape {values.shape}, the benchmark says ({columns},)")
     whole = values.astype(np.int64) if values.dtype.kind in "biuf" else None
     if whole is None or not np.array_equal(whole, values):
-        raise AmorlipError(f"{where}: the metadata (npy) are not integers")
+        raise AmorlipError(f"{where} are not integers")
     return whole
 
 
-# ---------------------------------------------------------------- csv and zip
+# ---------------------------------------------------------------- retrieval and association
 
 
 @dataclass(frozen=True)
-class ZipImages:
-    """Some images of a zip archive, in a given order."""
+class TextImages:
+    """Shards of images that each have a text."""
 
-    path: Path
-    members: list[str]
+    shards: list[Path]
 
     def records(self) -> Iterator[Record]:
-        """The images in order; an image is read when its record's `read` is called."""
-        archive = zipfile.ZipFile(self.path)  # not in a `with` block: closed when the last record is gone
-        for member in self.members:
-            yield Record(member, f"{self.path}: {member}", partial(self._read, archive, member))
+        """Every image in the order of the shards."""
+        for sample in _samples(self.shards):
+            yield Record(sample.key, sample.where, _image(sample))
 
-    def _read(self, archive: zipfile.ZipFile, member: str) -> bytes:
-        try:
-            return archive.read(member)
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise AmorlipError(f"{self.path}: {member} cannot be read ({_short(error)}); download it again") from error
+    def texts(self) -> Iterator[tuple[str, str, str]]:
+        """Of every image, without reading it: its key, its text, and where it lies for messages."""
+        for sample in _samples(self.shards):
+            if "txt" not in sample.members:
+                raise AmorlipError(f"{sample.where} has no text (txt)")
+            try:
+                yield sample.key, sample.read("txt").decode("utf-8"), sample.where
+            except UnicodeDecodeError as error:
+                raise AmorlipError(f"{sample.where}: the text (txt) is not UTF-8") from error
 
 
 @dataclass(frozen=True)
 class RetrievalSet:
     """Images and their captions."""
 
-    images: ZipImages
+    images: TextImages
+    keys: list[str]
+    """Of the images, in order."""
     captions: list[str]
     image_of: list[int]
     """For each caption, the position of its image."""
@@ -201,101 +199,55 @@ class Round:
 class AssociationSet:
     """Distinct candidate images and the rounds played with them."""
 
-    images: ZipImages
+    images: TextImages
     names: list[str]
     """For each image, its candidate word."""
     rounds: list[Round]
 
 
 def open_retrieval(folder: Path) -> RetrievalSet:
-    """Read the csv (columns filename and raw, a JSON list of captions) and map its file names to the zip's members.
-
-    Raises AmorlipError where a file, column or image is missing or a row cannot be read.
-    """
-    path, rows = _table(folder, ("filename", "raw"))
+    """Read the captions of all images. Raises AmorlipError where a shard is faulty or an image has no caption."""
+    images = TextImages(_shards(folder / "test"))
+    keys: list[str] = []
     captions: list[str] = []
     image_of: list[int] = []
-    for row in range(len(rows)):
-        texts = _texts(rows["raw"][row], json.loads, f"{path}: row {row + 1}, column raw")
+    for position, (key, text, where) in enumerate(images.texts()):
+        texts = [line.strip() for line in text.splitlines() if line.strip()]
+        if not texts:
+            raise AmorlipError(f"{where}: the text (txt) holds no caption")
+        keys.append(key)
         captions += texts
-        image_of += [row] * len(texts)
-    stems = [PurePosixPath(name).stem for name in rows["filename"]]
-    if len(set(stems)) != len(stems):
-        raise AmorlipError(f"{path}: an image is listed twice in the column filename")
-    return RetrievalSet(_zip_images(folder, stems), captions, image_of)
+        image_of += [position] * len(texts)
+    if not keys:
+        raise AmorlipError(f"{folder / 'test'}: the shards hold no samples; download the set again")
+    return RetrievalSet(images, keys, captions, image_of)
 
 
 def open_association(folder: Path) -> AssociationSet:
-    """Read the csv (columns cue, candidates and associations; the latter two list text) and map candidates to images.
+    """Read the candidate words, and the rounds of the csv file (cue, candidates, associations; the latter two lists).
 
     A candidate belongs to the cue if its word is among the associations, as in DataComp's evaluation. Raises
     AmorlipError where a file, column or image is missing or a row cannot be read.
     """
-    path, rows = _table(folder, ("cue", "candidates", "associations"))
-    positions: dict[str, int] = {}
+    images = TextImages(_shards(folder / "test"))
+    names = [text.removesuffix("\n") for _, text, _ in images.texts()]
+    positions = {name: position for position, name in enumerate(names)}
+    path = single(folder, "*.csv")
+    rows = read_table(path, ("cue", "candidates", "associations"))
     rounds = []
     for row in range(len(rows)):
         where = f"{path}: row {row + 1}"
         cue = rows["cue"][row].strip()
-        candidates = _texts(rows["candidates"][row], ast.literal_eval, f"{where}, column candidates")
-        associations = _texts(rows["associations"][row], ast.literal_eval, f"{where}, column associations")
+        candidates = list_of_texts(rows["candidates"][row], ast.literal_eval, f"{where}, column candidates")
+        associations = list_of_texts(rows["associations"][row], ast.literal_eval, f"{where}, column associations")
         associated = [candidate in associations for candidate in candidates]
         if not cue or not any(associated):
             raise AmorlipError(f"{where} has no cue, or none of its associations is a candidate")
-        rounds.append(Round(cue, [positions.setdefault(name, len(positions)) for name in candidates], associated))
-    names = list(positions)
-    return AssociationSet(_zip_images(folder, names), names, rounds)
-
-
-def _table(folder: Path, columns: tuple[str, ...]) -> tuple[Path, pd.DataFrame]:
-    path = _single(folder, "*.csv")
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise AmorlipError(f"{path} cannot be read ({_short(error)})") from error
-    missing = [column for column in columns if column not in rows.columns]
-    if missing:
-        raise AmorlipError(f"{path} lacks the column {missing[0]}; it has {', '.join(rows.columns)}")
-    if rows.empty:
-        raise AmorlipError(f"{path} has no rows")
-    return path, rows
-
-
-def _single(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        raise AmorlipError(f"{folder} holds {len(found)} files {pattern}, expected one; download the set again")
-    return found[0]
-
-
-def _texts(text: str, parse: Callable[[str], Any], where: str) -> list[str]:
-    try:
-        values = parse(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise AmorlipError(f"{where} is not a list of texts: {text[:60]!r}") from error
-    if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
-        raise AmorlipError(f"{where} is not a list of texts: {text[:60]!r}")
-    return values
-
-
-def _zip_images(folder: Path, stems: list[str]) -> ZipImages:
-    path = _single(folder, "*.zip")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise AmorlipError(f"{path} is not a whole zip archive ({_short(error)}); download it again") from error
-    members: dict[str, list[str]] = {}
-    for entry in entries:
-        name = PurePosixPath(entry.filename)
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            raise AmorlipError(f"{path}: {entry.filename} is a symbolic link; download the archive again")
-        if name.suffix.lower().lstrip(".") in IMAGE_SUFFIXES:
-            members.setdefault(name.stem, []).append(entry.filename)
-    for stem in stems:
-        if len(members.get(stem, [])) != 1:
-            raise AmorlipError(f"{path} has {len(members.get(stem, []))} images named '{stem}', expected one")
-    return ZipImages(path, [members[stem][0] for stem in stems])
+        for candidate in candidates:
+            if candidate not in positions:
+                raise AmorlipError(f"{where}: the candidate '{candidate}' has no image in {folder / 'test'}")
+        rounds.append(Round(cue, [positions[candidate] for candidate in candidates], associated))
+    return AssociationSet(images, names, rounds)
 
 
 def _short(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from amorlip.config import Task
 from amorlip.errors import AmorlipError
 from amorlip.evaluation import association, classification, retrieval
 from amorlip.evaluation.class_cache import ClassCache
-from amorlip.evaluation.features import Encoder, evaluation_mode
+from amorlip.evaluation.features import Encoder, Preprocess, evaluation_mode
 from amorlip.evaluation.result import Result
 from amorlip.files import atomic_path
 
@@ -28,7 +28,7 @@ EVALUATORS: dict[str, Callable[[Encoder, Task, Path], Result]] = {
 
 def evaluate(
     model: nn.Module,
-    preprocess: Callable[..., torch.Tensor],
+    preprocess: Preprocess,
     tokenizer: Callable[[list[str]], torch.Tensor],
     task: Task,
     folder: Path,

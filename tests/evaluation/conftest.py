@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from amorlip.data.packing import pack
+
 SIDE = 8
 WIDTH = 16
 CONTEXT = 24
@@ -38,8 +40,17 @@ class ToyModel(nn.Module):
         return self.text[torch.arange(CONTEXT), text].sum(dim=1)
 
 
-def toy_preprocess(image: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.array(image.resize((SIDE, SIDE)))).permute(2, 0, 1) / 255 - 0.5
+class ToyTransform:
+    """Resizes, and shifts to between -0.5 and 0.5."""
+
+    def picture(self, image: Image.Image) -> np.ndarray:
+        return np.array(image.resize((SIDE, SIDE)))
+
+    def normalise(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.permute(0, 3, 1, 2) / 255 - 0.5
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        return self.normalise(torch.from_numpy(self.picture(image))[None])[0]
 
 
 def toy_tokenizer(texts: list[str]) -> torch.Tensor:
@@ -136,8 +147,8 @@ def classification(
     return folder
 
 
-def retrieval(folder: Path, images: np.ndarray, captions: list[list[str]]) -> Path:
-    """A set in the layout of the Flickr30k repository."""
+def retrieval_archive(folder: Path, images: np.ndarray, captions: list[list[str]]) -> Path:
+    """A set as the Flickr30k repository has it."""
     rows = [{"raw": json.dumps(texts), "split": "test", "filename": f"{row}.png"} for row, texts in enumerate(captions)]
     write_csv(folder / "test_1k_flickr.csv", rows)
     members = {f"images_flickr_1k_test/{row}.png": encode(images[row]) for row in reversed(range(len(captions)))}
@@ -145,8 +156,15 @@ def retrieval(folder: Path, images: np.ndarray, captions: list[list[str]]) -> Pa
     return folder
 
 
-def association(folder: Path, images: dict[str, np.ndarray], rounds: list[tuple[str, list[str], list[str]]]) -> Path:
-    """A set in the layout of the WinoGAViL repository. rounds: cue, candidates, associations."""
+def retrieval(folder: Path, images: np.ndarray, captions: list[list[str]]) -> Path:
+    """The same, packed."""
+    return packed(retrieval_archive(folder, images, captions))
+
+
+def association_archive(
+    folder: Path, images: dict[str, np.ndarray], rounds: list[tuple[str, list[str], list[str]]]
+) -> Path:
+    """A set as the WinoGAViL repository has it. rounds: cue, candidates, associations."""
     rows = [
         {
             "ID": row, "cue": cue, "associations": str(associations), "candidates": str(candidates),
@@ -160,12 +178,25 @@ def association(folder: Path, images: dict[str, np.ndarray], rounds: list[tuple[
     return folder
 
 
+def association(folder: Path, images: dict[str, np.ndarray], rounds: list[tuple[str, list[str], list[str]]]) -> Path:
+    """The same, packed."""
+    return packed(association_archive(folder, images, rounds))
+
+
+def packed(folder: Path) -> Path:
+    """The archive in `folder`, packed into shards there and removed."""
+    pack(folder, folder)
+    for archive in folder.glob("*.zip"):
+        archive.unlink()
+    return folder
+
+
 @pytest.fixture
 def toy() -> SimpleNamespace:
     """model, preprocess, tokenizer and the float64 reference."""
     model = ToyModel()
     return SimpleNamespace(
-        model=model, preprocess=toy_preprocess, tokenizer=toy_tokenizer, reference=Reference(model)
+        model=model, preprocess=ToyTransform(), tokenizer=toy_tokenizer, reference=Reference(model)
     )  # fmt: skip
 
 
@@ -173,7 +204,8 @@ def toy() -> SimpleNamespace:
 def sets() -> SimpleNamespace:
     """Writers of sets and of their parts."""
     return SimpleNamespace(
-        classification=classification, retrieval=retrieval, association=association, pictures=pictures,
+        classification=classification, retrieval=retrieval, association=association,
+        retrieval_archive=retrieval_archive, association_archive=association_archive, pictures=pictures,
         encode=encode, npy=npy, write_tar=write_tar, write_zip=write_zip, write_csv=write_csv,
     )  # fmt: skip
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from amorlip.config import Benchmark
-from amorlip.data import hub as downloads
+from amorlip.data import tasks
 from amorlip.errors import AmorlipError
 from amorlip.evaluation import suite
 from amorlip.evaluation.aggregate import averages
@@ -44,13 +45,13 @@ def classification(sets, task, folder):
 
 
 def retrieval(sets, task, folder):
-    sets.retrieval(folder, sets.pictures(SAMPLES), [[f"{n} {k}" for k in range(5)] for n in range(SAMPLES)])
+    sets.retrieval_archive(folder, sets.pictures(SAMPLES), [[f"{n} {k}" for k in range(5)] for n in range(SAMPLES)])
 
 
 def association(sets, task, folder):
     words = [f"word{n}" for n in range(15)]
     rounds = [(f"cue {n}", words[n % 3 : n % 3 + (5, 6, 10, 12)[n % 4]], words[n % 3 : n % 3 + 2]) for n in range(12)]
-    sets.association(folder, dict(zip(words, sets.pictures(15), strict=True)), rounds)
+    sets.association_archive(folder, dict(zip(words, sets.pictures(15), strict=True)), rounds)
 
 
 WRITERS = {
@@ -64,23 +65,24 @@ WRITERS = {
 @pytest.fixture
 def published(hub, sets, benchmark, tmp_path):
     """Miniatures of all sets on the hub, with the other files such repositories have; and the tasks, as small."""
-    tasks = {}
+    small = {}
     for key, task in benchmark.tasks.items():
         folder = tmp_path / "published" / key
         folder.mkdir(parents=True)
         WRITERS[task.kind](sets, task, folder)
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         hub.repositories[task.source.repository] = {"README.md": b"", "loader.py": b"", ".gitattributes": b"", **files}
-        tasks[key] = task.model_copy(update={"samples": SAMPLES, "classes": task.classes and CLASSES})
-    return tasks
+        small[key] = task.model_copy(update={"samples": SAMPLES, "classes": task.classes and CLASSES})
+    return small
 
 
 def test_38_sets_and_one_average(toy, hub, published, benchmark, tmp_path):
     values = {}
     for key, task in published.items():
         folder = tmp_path / "benchmarks" / key
-        assert downloads.download(task.source.repository, "main", folder, downloads.EVALUATION_SET) == COMMIT
-        assert not list(folder.rglob("*.py")) and not list(folder.rglob("README.md"))
+        tasks.provide(task.source, None, folder)
+        assert json.loads((folder / "task.json").read_text())["source"]["revision"] == COMMIT
+        assert not [path for path in folder.rglob("*") if path.suffix in (".py", ".md", ".zip")]
         result = suite.evaluate(toy.model, toy.preprocess, toy.tokenizer, task, folder, device="cpu", batch_size=8)
         assert result["main_metric"] == benchmark.tasks[key].main_metric and 0 <= result["value"] <= 1
         assert (result["groups"] is not None) == (task.kind == "classification_grouped")
@@ -94,6 +96,6 @@ def test_38_sets_and_one_average(toy, hub, published, benchmark, tmp_path):
 
 def test_a_set_of_another_size_is_no_part_of_it(toy, hub, sets, published, tmp_path):
     task = published["imagenetv2"].model_copy(update={"samples": SAMPLES + 1})
-    downloads.download(task.source.repository, "main", tmp_path / "short", downloads.EVALUATION_SET)
+    tasks.provide(task.source, None, tmp_path / "short")
     with pytest.raises(AmorlipError, match="12 samples, the benchmark says 13"):
         suite.evaluate(toy.model, toy.preprocess, toy.tokenizer, task, tmp_path / "short", device="cpu", batch_size=8)
