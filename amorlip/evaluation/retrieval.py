@@ -1,6 +1,6 @@
 """Image-text retrieval in both directions.
 
-Shape suffixes: Q queries, N items, B queries of a block, D embedding dimension.
+Shape suffixes: T texts, I images, Q queries, N items, B queries of a block, D embedding dimension.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from amorlip.evaluation.features import Encoder
 from amorlip.evaluation.ranks import rank_of
 from amorlip.evaluation.result import Result
 from amorlip.evaluation.sets import RetrievalSet, open_retrieval
+from amorlip.objectives.products import product
 
 RECALLS = (1, 5, 10)
-SCORES_AT_ONCE = 2**22
+SCORES_AT_ONCE = 2**20
+SCORES_KEPT = 2**28
+"""1 GiB of scores."""
 
 
 def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
@@ -32,12 +35,9 @@ def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
     image_of = torch.tensor(data.image_of, device=encoder.device)
     image_features = torch.cat([features for features, _ in encoder.images(data.images.records)])
     text_features = encoder.texts(data.captions)
-    own = torch.arange(images, device=encoder.device)
+    image_ranks, text_ranks = ranks_in_both_directions(text_features, image_features, image_of)
     # Named for what is retrieved, as clip_benchmark names them: a text asks for its image, an image for its texts.
-    ranks = {
-        "image": best_match_ranks(text_features, image_features, image_of, own).cpu().numpy(),
-        "text": best_match_ranks(image_features, text_features, own, image_of).cpu().numpy(),
-    }
+    ranks = {"image": image_ranks.cpu().numpy(), "text": text_ranks.cpu().numpy()}
     return Result(
         metrics=metrics(ranks["image"], ranks["text"]),
         samples=images,
@@ -45,6 +45,49 @@ def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
         interval95=_interval(ranks, np.array(data.image_of), task.main_metric),
         rows=_rows(ranks, data),
     )
+
+
+def ranks_in_both_directions(
+    texts_TD: torch.Tensor, images_ID: torch.Tensor, image_of_T: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `best_match_ranks` gives for texts that ask for their image (T,), and for images that ask for a text (I,).
+
+    One product serves both directions: a text's rank is counted along its row of scores, an image's along its column,
+    for which the score of its best text must be known first. The scores are kept for that if they are not more than
+    SCORES_KEPT, else computed again. Queries whose best score occurs twice are ranked by `best_match_ranks`.
+    """
+    own_I = torch.arange(len(images_ID), device=image_of_T.device)
+    step = max(1, SCORES_AT_ONCE // len(images_ID))
+    parts = [slice(start, start + step) for start in range(0, len(texts_TD), step)]
+    keep = len(texts_TD) * len(images_ID) <= SCORES_KEPT
+    kept, own, found = [], [], []
+    for part in parts:
+        scores_BI = product(texts_TD[part], images_ID.T)
+        own_B1 = scores_BI.gather(1, image_of_T[part, None])
+        own.append(own_B1[:, 0])
+        found.append(_above_and_level(scores_BI, own_B1, dim=1))
+        kept += [scores_BI] if keep else []
+    image_ranks_T, level_T = (torch.cat(counts) for counts in zip(*found, strict=True))
+    best_I = torch.full((len(images_ID),), -torch.inf, device=texts_TD.device, dtype=own[0].dtype)
+    best_I.scatter_reduce_(0, image_of_T, torch.cat(own), "amax")
+    text_ranks_I, level_I = torch.zeros_like(own_I), torch.zeros_like(own_I)
+    for number, part in enumerate(parts):
+        scores_BI = kept[number] if keep else product(texts_TD[part], images_ID.T)
+        above, level = _above_and_level(scores_BI, best_I, dim=0)
+        text_ranks_I += above
+        level_I += level
+    if len(tied := (level_T > 1).nonzero()[:, 0]):
+        image_ranks_T[tied] = best_match_ranks(texts_TD[tied], images_ID, image_of_T[tied], own_I)
+    if len(tied := (level_I > 1).nonzero()[:, 0]):
+        text_ranks_I[tied] = best_match_ranks(images_ID[tied], texts_TD, own_I[tied], image_of_T)
+    return image_ranks_T, text_ranks_I
+
+
+def _above_and_level(scores: torch.Tensor, threshold: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Along `dim`, how many scores are above the threshold, and how many equal it, int64."""
+    marks = torch.empty_like(scores)  # floats: a sum of booleans takes four times as long
+    above = torch.gt(scores, threshold, out=marks).sum(dim).long()
+    return above, torch.ge(scores, threshold, out=marks).sum(dim).long() - above
 
 
 def best_match_ranks(
@@ -57,7 +100,7 @@ def best_match_ranks(
     ranks = []
     block = max(1, SCORES_AT_ONCE // len(items_ND))
     for start in range(0, len(queries_QD), block):
-        scores_BN = queries_QD[start : start + block] @ items_ND.T
+        scores_BN = product(queries_QD[start : start + block], items_ND.T)
         matches_BN = query_ids_Q[start : start + block, None] == item_ids_N
         best_B = scores_BN.masked_fill(~matches_BN, -torch.inf).argmax(dim=1)
         ranks.append(rank_of(scores_BN, best_B))

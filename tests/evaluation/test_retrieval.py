@@ -8,7 +8,7 @@ import torch
 
 from amorlip.errors import AmorlipError
 from amorlip.evaluation import retrieval
-from amorlip.evaluation.retrieval import best_match_ranks
+from amorlip.evaluation.retrieval import best_match_ranks, ranks_in_both_directions
 
 CAPTIONS = [[f"word {image} {number}" for number in range(1 + image % 4)] for image in range(40)]
 
@@ -31,6 +31,23 @@ def test_ranks_against_a_full_sort(monkeypatch, scores_at_once, levels):
         *(torch.from_numpy(values) for values in (queries * 1.0, items * 1.0, query_ids, item_ids))
     )
     assert result.tolist() == sorted_ranks(queries @ items.T, query_ids, item_ids)
+
+
+@pytest.mark.parametrize("kept", [0, 2**28])
+@pytest.mark.parametrize("scores_at_once", [1, 130, 2**20])
+@pytest.mark.parametrize("levels", [1, 3, 10**6])
+def test_both_directions_against_full_sorts(monkeypatch, scores_at_once, levels, kept):
+    """Captions in any order; with few levels most scores are tied."""
+    monkeypatch.setattr(retrieval, "SCORES_AT_ONCE", scores_at_once)
+    monkeypatch.setattr(retrieval, "SCORES_KEPT", kept)
+    generator = np.random.default_rng(1)
+    texts, images = generator.integers(0, levels, (53, 2)), generator.integers(0, levels, (31, 2))
+    image_of = generator.permutation(np.concatenate([np.arange(31), generator.integers(0, 31, 22)]))
+    by_text, by_image = ranks_in_both_directions(
+        *(torch.from_numpy(values) for values in (texts * 1.0, images * 1.0, image_of))
+    )
+    assert by_text.tolist() == sorted_ranks(texts @ images.T, image_of, np.arange(31))
+    assert by_image.tolist() == sorted_ranks(images @ texts.T, np.arange(31), image_of)
 
 
 def test_recalls_of_a_set(encoder, toy, sets, task, tmp_path):
