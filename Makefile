@@ -9,7 +9,7 @@ UV := $(BIN)/uv --quiet --no-config
 export PATH := $(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo test test-unit lint lock bench-loader bench-objectives bench-train
+.PHONY: setup demo test test-unit lint lock bench-evaluation bench-loader bench-objectives bench-train
 
 setup: $(VENV)/.complete
 
@@ -45,6 +45,9 @@ bench-objectives: setup
 
 bench-train: setup
 	amorlip bench train --output results/bench
+
+bench-evaluation: setup
+	amorlip bench evaluation --output results/bench
 
 # Anew from the direct requirements; versions and hashes only, so any index serves them.
 lock: setup

@@ -181,7 +181,7 @@ def config(args: argparse.Namespace) -> None:
 
 
 def bench(args: argparse.Namespace) -> None:
-    """Measure time and memory beside OpenCLIP's; write a JSON file and a Markdown table."""
+    """Measure time and memory beside other code's; write a JSON file and a Markdown table."""
     import importlib
 
     measuring = importlib.import_module(f"amorlip.bench.{args.what}")
@@ -237,7 +237,7 @@ STAGES: list[tuple[Callable[[argparse.Namespace], None], str]] = [
     (config, ""),
     (bench, "output tiny"),
 ]
-BENCHES = ["loader", "objectives", "train"]
+BENCHES = ["evaluation", "loader", "objectives", "train"]
 
 
 def parser() -> argparse.ArgumentParser:

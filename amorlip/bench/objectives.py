@@ -7,7 +7,6 @@ the mean over 8 steps. Steps are those of a later epoch, in which the networks o
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,9 +17,8 @@ import torch
 from open_clip.loss import ClipLoss
 from torch.nn.functional import normalize
 
-from amorlip.bench import report
+from amorlip.bench import memory, report
 from amorlip.bench.report import Column
-from amorlip.errors import AmorlipError
 from amorlip.objectives import registry
 from amorlip.objectives.base import Context, Features
 
@@ -159,17 +157,7 @@ def _peak_mib(case: Case, device: str) -> float:
     """Largest memory a first step takes beyond that of the features and the objective's own state."""
     if device == "cuda":
         return _peak_on_gpu(case)
-    context = multiprocessing.get_context("spawn")
-    parent, child = context.Pipe(duplex=False)
-    process = context.Process(target=_peak_in_process, args=(case, child))
-    process.start()
-    child.close()
-    try:
-        return parent.recv()
-    except EOFError:
-        raise AmorlipError(f"the process that measures the memory of {case} ended early; run it again") from None
-    finally:
-        process.join()
+    return memory.peak_mib(_warm_step, case)
 
 
 def _peak_on_gpu(case: Case) -> float:
@@ -184,21 +172,6 @@ def _peak_on_gpu(case: Case) -> float:
     return (torch.cuda.max_memory_allocated() - before) / MIB
 
 
-def _peak_in_process(case: Case, pipe) -> None:
-    """In a process of its own, as a process keeps memory that it has freed: the rise of its largest resident size.
-
-    A small step comes first, since libraries are loaded and buffers made in the first one.
-    """
+def _warm_step(case: Case) -> Callable[[], None]:
     step_of(replace(case, batch=64), "cpu")()
-    step = step_of(case, "cpu")
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _resident_mib("VmRSS")
-    step()
-    pipe.send(_resident_mib("VmHWM") - before)
-
-
-def _resident_mib(key: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) / 1024
-    raise AmorlipError(f"/proc/self/status has no {key}; memory can be measured on Linux only")
+    return step_of(case, "cpu")

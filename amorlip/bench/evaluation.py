@@ -1,0 +1,311 @@
+"""Evaluation beside clip_benchmark 1.6.2, on the same generated files and model, with the same batches and processes.
+
+clip_benchmark, a test-only dependency, runs as it is installed: its reader of WebDataset shards, its zero-shot
+classifier, its retrieval. Only its last step, top-k accuracy, is left out, which numpy 2.4 refuses. It has no
+association; the peer there is a loop over the rounds with the images of one round at a time, as DataComp's evaluation
+plays them. Both sides' results are compared before anything is measured.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import normalize
+from torch.utils.data import DataLoader
+
+from amorlip import models
+from amorlip.bench import memory, report
+from amorlip.bench.report import Column
+from amorlip.config import Task, TaskSource
+from amorlip.data.packing import pack
+from amorlip.data.task_files import (
+    Labelled,
+    Round,
+    write_association,
+    write_classification,
+    write_retrieval,
+)
+from amorlip.errors import AmorlipError
+from amorlip.evaluation import association, retrieval, suite
+from amorlip.evaluation.images import batches
+from amorlip.evaluation.sets import open_association
+from amorlip.files import write_text
+
+BATCH = 128
+SIDE = 64
+"""Of the generated pictures [pixels], as in the demo's tasks."""
+CLASSES, TEMPLATES, CAPTIONS = 100, ["a photo of a {c}.", "a drawing of a {c}.", "{c}"], 5
+WIDTH = 512
+"""Of the features in the case of metrics alone."""
+TOLERANCE = 2e-3
+"""Largest difference of a metric: with an untrained model, the last bits decide on a few of the images."""
+
+Measured = Callable[[], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: `size` of its `unit`."""
+
+    name: str
+    size: int
+    unit: str
+
+    @property
+    def title(self) -> str:
+        """With size and unit."""
+        return f"{self.name} ({self.size:,} {self.unit})"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table: units a second."""
+
+    case: str
+    ours_per_s: float
+    peer_per_s: float
+    ratio: float
+    peak_mib: float
+    peer_peak_mib: float
+
+
+CASES = [
+    Case("classification", 10_000, "images"),
+    Case("retrieval", 1_000, "images with 5 captions"),
+    Case("retrieval metrics", 5_000, "images with 5 captions"),
+    Case("association", 300, "rounds"),
+]
+HEADING = "Units a second and peak memory of amorlip's evaluation and of clip_benchmark 1.6.2 on the same files."
+COLUMNS = [
+    Column("case", "{case}", is_number=False),
+    Column("ours /s", "{ours_per_s:.1f}"),
+    Column("peer /s", "{peer_per_s:.1f}"),
+    Column("ratio", "{ratio:.2f}"),
+    Column("peak MiB", "{peak_mib:.0f}"),
+    Column("peer's peak MiB", "{peer_peak_mib:.0f}"),
+]
+
+
+def run(output_json: Path, output_md: Path, cases: list[Case] | None = None, rounds: int = 3) -> list[Result]:
+    """Measure `cases` on the CPU and write both files; the figures are medians over rounds of both sides in turn.
+
+    Raises AmorlipError if the two sides' results differ.
+    """
+    results = []
+    todo = cases or CASES
+    for number, case in enumerate(todo, start=1):
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(_measure(case, Path(folder), rounds))
+        report.progress(number, len(todo), f"{case.title}: {results[-1].ratio:.2f} times the peer's speed")
+    report.write(output_json, output_md, results, HEADING, COLUMNS)
+    return results
+
+
+def _measure(case: Case, folder: Path, rounds: int) -> Result:
+    WRITERS[case.name](folder, case.size)
+    sides = [_prepare(case, folder, side) for side in ("ours", "peer")]
+    found = [side() for side in sides]
+    for key, value in found[1].items():
+        if abs(found[0][key] - value) > TOLERANCE:
+            raise AmorlipError(f"{case.title}: {key} is {found[0][key]} here and {value} by the peer")
+    seconds = report.medians_in_turn([partial(_seconds, side) for side in sides], rounds)
+    peaks = [memory.peak_mib(_prepare, case, folder, side) for side in ("ours", "peer")]
+    rates = [case.size / value for value in seconds]
+    values = (*rates, rates[0] / rates[1], *peaks)
+    return Result(case.title, *(round(value, 4) for value in values))
+
+
+def _prepare(case: Case, folder: Path, side: str) -> Measured:
+    return SIDES[case.name, side](folder)
+
+
+def _seconds(side: Measured) -> float:
+    start = time.perf_counter()
+    side()
+    return time.perf_counter() - start
+
+
+def _model() -> tuple[torch.nn.Module, models.EvalTransform, models.Tokenizer]:
+    model = models.create("demo", seed=0).eval()
+    return model, models.eval_transform(model), models.tokenizer("demo")
+
+
+# ---------------------------------------------------------------- generated sets
+
+
+def pictures(count: int) -> Iterator[bytes]:
+    """PNG files of smooth noise, much like drawings in size."""
+    generator = np.random.default_rng(0)
+    for _ in range(count):
+        coarse = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        file = io.BytesIO()
+        coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, "PNG")
+        yield file.getvalue()
+
+
+def _write_classification(folder: Path, size: int) -> None:
+    samples = (Labelled(image, "png", number % CLASSES) for number, image in enumerate(pictures(size)))
+    write_classification(folder, [f"thing {number}" for number in range(CLASSES)], TEMPLATES, samples)
+
+
+def _write_retrieval(folder: Path, size: int) -> None:
+    images = {f"{number}.png": image for number, image in enumerate(pictures(size))}
+    captions = {name: [f"caption {number} of {name}" for number in range(CAPTIONS)] for name in images}
+    write_retrieval(folder, "bench", images, captions)
+    pack(folder, folder)
+    write_text(folder / "dataset_type.txt", "retrieval")
+
+
+def _write_association(folder: Path, size: int) -> None:
+    generator = np.random.default_rng(0)
+    images = {f"word{number}": image for number, image in enumerate(pictures(500))}
+    rounds = []
+    for number in range(size):
+        words = [f"word{index}" for index in generator.choice(500, (5, 6, 10, 12)[number % 4], replace=False)]
+        rounds.append(Round(f"cue {number}", words, words[:3]))
+    write_association(folder, rounds, images)
+    pack(folder, folder)
+
+
+def _write_features(folder: Path, size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(size, WIDTH, generator=generator)
+    noise = torch.randn(size * CAPTIONS, WIDTH, generator=generator)
+    texts = images.repeat_interleave(CAPTIONS, dim=0) + 5 * noise
+    torch.save((normalize(images, dim=1), normalize(texts, dim=1)), folder / "features.pt")
+
+
+# ---------------------------------------------------------------- our side
+
+
+def _ours(kind: str, metric: str, folder: Path) -> Measured:
+    task = Task(title=kind, kind=kind, main_metric=metric, source=TaskSource(kind="folder", path=str(folder)))
+    model, transform, tokenizer = _model()
+    arguments = (model, transform, tokenizer, task, folder)
+    return lambda: suite.evaluate(*arguments, device="cpu", batch_size=BATCH)["metrics"]
+
+
+def _our_metrics(folder: Path) -> Measured:
+    images, texts, image_of = _features(folder)
+    return lambda: retrieval.metrics(
+        *(ranks.numpy() for ranks in retrieval.ranks_in_both_directions(texts, images, image_of))
+    )
+
+
+def _features(folder: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    images, texts = torch.load(folder / "features.pt", weights_only=True)
+    return images, texts, torch.arange(len(texts)) // CAPTIONS
+
+
+# ---------------------------------------------------------------- the peer's side
+
+
+def _peer_loader(folder: Path, transform: models.EvalTransform) -> DataLoader:
+    from clip_benchmark.datasets.builder import build_wds_dataset, image_captions_collate_fn
+
+    captions = (folder / "dataset_type.txt").exists()
+    data = build_wds_dataset("bench", transform, data_dir=str(folder))
+    collate = {"collation_fn": image_captions_collate_fn} if captions else {}
+    loader = DataLoader(data.batched(BATCH, **collate), batch_size=None, num_workers=0)
+    loader.classes, loader.templates = data.classes, data.templates
+    return loader
+
+
+def _peer_classification(folder: Path) -> Measured:
+    from clip_benchmark.metrics import zeroshot_classification as peer
+
+    model, transform, tokenizer = _model()
+
+    def measure() -> dict[str, float]:
+        with redirect_stderr(io.StringIO()):  # its progress bars
+            loader = _peer_loader(folder, transform)
+            classifier = peer.zero_shot_classifier(model, tokenizer, loader.classes, loader.templates, "cpu", amp=False)
+            scores, labels = peer.run_classification(model, classifier, loader, "cpu", amp=False)
+        return {
+            "acc1": (scores.argmax(dim=1) == labels).float().mean().item(),
+            "mean_per_class_recall": peer.balanced_accuracy_score(labels, scores.argmax(dim=1)),
+        }
+
+    return measure
+
+
+def _peer_retrieval(folder: Path) -> Measured:
+    from clip_benchmark.metrics import zeroshot_retrieval as peer
+
+    model, transform, tokenizer = _model()
+
+    def measure() -> dict[str, float]:
+        with redirect_stderr(io.StringIO()):
+            loader = _peer_loader(folder, transform)
+            return peer.evaluate(model, loader, tokenizer, "cpu", amp=False, recall_k_list=list(retrieval.RECALLS))
+
+    return measure
+
+
+def _peer_metrics(folder: Path) -> Measured:
+    from clip_benchmark.metrics import zeroshot_retrieval as peer
+
+    images, texts, image_of = _features(folder)
+
+    class Given(torch.nn.Module):
+        """Hands out features as if it had computed them."""
+
+        def encode_image(self, rows: torch.Tensor) -> torch.Tensor:
+            return images[rows]
+
+        def encode_text(self, rows: torch.Tensor) -> torch.Tensor:
+            return texts[rows]
+
+    def rows() -> Iterator[tuple[torch.Tensor, list[list[int]]]]:
+        for chosen in torch.arange(len(images)).split(64):  # clip_benchmark's usual batch
+            yield chosen, [list(range(CAPTIONS * row, CAPTIONS * row + CAPTIONS)) for row in chosen.tolist()]
+
+    def measure() -> dict[str, float]:
+        with redirect_stderr(io.StringIO()):
+            return peer.evaluate(Given(), rows(), torch.tensor, "cpu", amp=False, recall_k_list=[*retrieval.RECALLS])
+
+    return measure
+
+
+@torch.no_grad()
+def _play_by_rounds(folder: Path) -> dict[str, float]:
+    model, transform, tokenizer = _model()
+    data = open_association(folder)
+    images = torch.cat([b.images for b in batches(data.images.records, transform.picture, batch_size=BATCH, workers=0)])
+    scores, sizes = [], []
+    for play in data.rounds:
+        shown = torch.stack([transform(Image.fromarray(images[index].numpy())) for index in play.candidates])
+        features = normalize(model.encode_image(shown), dim=1)
+        cue = normalize(model.encode_text(tokenizer([association.prompt(play.cue)])), dim=1)[0]
+        chosen = association.choose((features @ cue).numpy(), np.array(play.associated))
+        scores.append(association.jaccard(play.associated, chosen))
+        sizes.append(len(play.candidates))
+    return association.metrics(np.array(scores), np.array(sizes))
+
+
+WRITERS: dict[str, Callable[[Path, int], None]] = {
+    "classification": _write_classification,
+    "retrieval": _write_retrieval,
+    "retrieval metrics": _write_features,
+    "association": _write_association,
+}
+SIDES: dict[tuple[str, str], Callable[[Path], Measured]] = {
+    ("classification", "ours"): partial(_ours, "classification", "acc1"),
+    ("classification", "peer"): _peer_classification,
+    ("retrieval", "ours"): partial(_ours, "retrieval", "mean_recall@1"),
+    ("retrieval", "peer"): _peer_retrieval,
+    ("retrieval metrics", "ours"): _our_metrics,
+    ("retrieval metrics", "peer"): _peer_metrics,
+    ("association", "ours"): partial(_ours, "association", "jaccard_score"),
+    ("association", "peer"): lambda folder: partial(_play_by_rounds, folder),
+}

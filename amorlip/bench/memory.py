@@ -1,0 +1,45 @@
+"""Peak memory of one call on the CPU."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from amorlip.errors import AmorlipError
+
+
+def peak_mib(prepare: Callable[..., Callable[[], object]], *arguments: Any) -> float:
+    """How far the resident memory rises during a call of what `prepare(*arguments)` returns [MiB].
+
+    In a process of its own, as a process keeps memory that it has freed. `prepare` must be a function of a module; it
+    should make a small call first, since libraries are loaded and buffers made in the first one.
+    Raises AmorlipError if the process ends early.
+    """
+    context = multiprocessing.get_context("spawn")
+    parent, child = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(child, prepare, arguments))
+    process.start()
+    child.close()
+    try:
+        return parent.recv()
+    except EOFError:
+        raise AmorlipError(f"the process that measures the memory of {arguments} ended early; run it again") from None
+    finally:
+        process.join()
+
+
+def _measure(pipe: Any, prepare: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> None:
+    call = prepare(*arguments)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident_mib("VmRSS")
+    call()
+    pipe.send(_resident_mib("VmHWM") - before)
+
+
+def _resident_mib(key: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) / 1024
+    raise AmorlipError(f"/proc/self/status has no {key}; memory can be measured on Linux only")
