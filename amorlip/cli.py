@@ -89,7 +89,8 @@ def tasks(args: argparse.Namespace) -> None:
     """Build or link the files of one evaluation task."""
     from amorlip.data import tasks as building
 
-    building.provide(section(TaskSource, settings(args.settings)), args.artwork, args.output)
+    source = section(TaskSource, settings(args.settings))
+    building.provide(source, args.artwork, args.output, allow_missing=args.allow_missing)
 
 
 # ---------------------------------------------------------------- run
@@ -105,28 +106,58 @@ def train(args: argparse.Namespace) -> None:
         sys.exit(launch.launch(run.recipe.ranks, [sys.executable, "-m", "amorlip", *sys.argv[1:]]))
     from amorlip.training import loop
 
-    loader = run.recipe.loader.model_copy(update={"workers": args.workers})
+    loader = run.recipe.loader.model_copy(update={"workers": args.workers or 0})
     recipe = run.recipe.model_copy(update={"loader": loader, "checkpoint_every_steps": args.checkpoint_every_steps})
     folders = dict(pair.split("=", 1) for pair in args.task_folder)
-    tasks = {key: (task(key, folders[key], keys), Path(folders[key])) for key, keys in data["tasks"].items()}
+    tasks = {
+        key: (task(key, folders[key], keys), Path(folders[key]))
+        for key, keys in data["tasks"].items()
+        if not _left_out(key, Path(folders[key]))
+    }
     loop.train(run.model_copy(update={"recipe": recipe}), args.shards, args.output, tasks)
 
 
+def _left_out(key: str, folder: Path) -> bool:
+    from amorlip.data.tasks import RECORD, missing
+
+    reason = missing(folder) if (folder / RECORD).is_file() else None
+    if reason:
+        print(f"{key} is not evaluated: {reason}", file=sys.stderr)
+    return bool(reason)
+
+
 def evaluate(args: argparse.Namespace) -> None:
-    """Evaluate one trained model on one task."""
+    """Evaluate one model on one task: a trained run, or any OpenCLIP model with --model and --pretrained."""
     from amorlip.evaluation import command
 
+    if (args.run is None) == (args.model is None or args.pretrained is None):
+        raise AmorlipError("give either --run, or --model and --pretrained")
     data = settings(args.settings)
-    command.evaluate_run(
-        run_folder=args.run,
-        key=args.key,
-        task=task(args.key, str(args.folder), data["task"]),
-        folder=args.folder,
-        settings=section(EvaluationSettings, data["evaluation"]),
-        workers=args.workers,
-        output=args.output,
-        predictions=args.predictions,
-    )
+    keys = data["task"] if "task" in data else _task_of(data, args.key, args.settings)
+    arguments = {
+        "key": args.key,
+        "task": task(args.key, str(args.folder), keys),
+        "folder": args.folder,
+        "settings": section(EvaluationSettings, data.get("evaluation", {})),
+        "workers": len(os.sched_getaffinity(0)) - 1 if args.workers is None else args.workers,
+        "output": args.output,
+        "predictions": args.predictions or args.output.with_suffix(".parquet"),
+    }
+    if args.run:
+        command.evaluate_run(args.run, **arguments)
+    else:
+        name = data.get("name", f"{args.model}, {args.pretrained}")
+        command.evaluate_external(name, args.model, args.pretrained, **arguments)
+
+
+def _task_of(benchmark: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    """A task's keys from a benchmark's file, which may take the place of the settings."""
+    from amorlip.config import unknown_key
+
+    tasks = benchmark.get("tasks", {})
+    if key not in tasks:
+        raise AmorlipError(f"{where}: {unknown_key(key, tasks, 'task')}")
+    return {name: value for name, value in tasks[key].items() if name not in ("title", "source")}
 
 
 # ---------------------------------------------------------------- report
@@ -199,6 +230,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "output": {"type": Path, "help": "file or folder to write"},
     "outputs": {"type": Path, "nargs": "+", "help": "files to write, known by their endings"},
     "artwork": {"type": Path, "required": False, "help": "folder of the rendered emoji, where they are the source"},
+    "allow-missing": {"action": "store_true", "required": False, "help": "note sets that are gated or not there"},
     "split": {"choices": ["train", "validation"], "help": "split of the corpus"},
     "urls": {"type": Path, "help": "urls.parquet"},
     "processes": {"type": int, "required": False, "default": 1, "help": "worker processes"},
@@ -210,16 +242,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "shards": {"type": Path, "help": "folder with manifest.json and index.parquet"},
     "task-folder": {"required": False, "nargs": "*", "default": [], "help": "NAME=FOLDER of each of these tasks"},
     "checkpoint-every-steps": {"type": int, "required": False, "default": 1000, "help": "steps between checkpoints"},
-    "run": {"type": Path, "help": "folder of the trained run"},
+    "run": {"type": Path, "required": False, "help": "folder of the trained run"},
+    "model": {"required": False, "help": "OpenCLIP architecture, instead of a run"},
+    "pretrained": {"required": False, "help": "OpenCLIP's name of its weights, which are downloaded, or a file"},
     "key": {"help": "key of the task"},
-    "predictions": {"type": Path, "help": "parquet file with one row a sample"},
+    "predictions": {"type": Path, "required": False, "help": "parquet file with one row a sample (default: beside)"},
     "name": {"help": "name of the experiment"},
-    "workers": {"type": int, "required": False, "default": 0, "help": "data-loading processes"},
-    "tiny": {
-        "action": "store_true",
-        "required": False,
-        "help": "the plan for a GPU at a small size, to try it",
-    },
+    "workers": {"type": int, "required": False, "help": "data-loading processes (default: one less than cores)"},
+    "tiny": {"action": "store_true", "required": False, "help": "the plan for a GPU at a small size, to try it"},
     "check": {"action": "store_true", "required": False, "help": "only compare; exit 1 if they differ"},
 }
 STAGES: list[tuple[Callable[[argparse.Namespace], None], str]] = [
@@ -227,9 +257,9 @@ STAGES: list[tuple[Callable[[argparse.Namespace], None], str]] = [
     (urls, "settings artwork output"),
     (download, "settings split urls output processes threads timeout-s retries"),
     (shards, "settings corpus split folder"),
-    (tasks, "settings artwork output"),
+    (tasks, "settings artwork output allow-missing"),
     (train, "settings shards output task-folder workers checkpoint-every-steps"),
-    (evaluate, "settings run key folder output predictions workers"),
+    (evaluate, "settings run model pretrained key folder output predictions workers"),
     (table, "settings name outputs"),
     (figure, "settings name outputs"),
     (selection, "settings output"),

@@ -340,8 +340,8 @@ class Resources(Section):
 
     cpus: Count = 1
     """CPU cores."""
-    workers: Natural = 0
-    """Data-loading processes of an evaluation (a training run's are in its recipe)."""
+    workers: Natural | None = None
+    """Data-loading processes of an evaluation (a training run's are in its recipe); null: one less than `cpus`."""
     gpus: Natural = 0
     """GPUs."""
     mem_mb: Count = 4000
@@ -571,6 +571,25 @@ class Overrides(Section):
     """experiments/."""
 
 
+EXTERNAL = "external"
+"""Stands for the scale of models that were not trained here, in files and tables."""
+
+
+class ExternalModel(Section):
+    """Weights that were not trained here, evaluated on the benchmark's tasks and shown in the same tables."""
+
+    title: str
+    """Name in tables."""
+    model: str
+    """OpenCLIP architecture."""
+    pretrained: str
+    """OpenCLIP's name of published weights, which are then downloaded, or the path of a file."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """Precision and batch size."""
+    resources: Resources = Resources()
+    """Per task."""
+
+
 class Selection(Section):
     """The top-level file: which scales, methods, seeds, benchmark and experiments make one study."""
 
@@ -586,7 +605,17 @@ class Selection(Section):
     """File in benchmarks/."""
     experiments: list[Name]
     """Files in experiments/."""
+    external_models: dict[Name, ExternalModel] = {}
+    """Name → published weights that tables show beside the runs."""
+    allow_missing_tasks: bool = False
+    """Go on without evaluation sets that are gated or not there; tables name them and show no average over them."""
     figures: FigureStyle = FigureStyle()
     """Looks of all figures."""
     overrides: Overrides = Overrides()
     """Changes to the named files."""
+
+    @model_validator(mode="after")
+    def _external_is_no_scale(self) -> Selection:
+        if self.external_models and EXTERNAL in self.scales:
+            raise ValueError(f"no scale may be named '{EXTERNAL}' beside external_models")
+        return self

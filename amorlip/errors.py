@@ -7,3 +7,7 @@ class AmorlipError(Exception):
     def __init__(self, message: str) -> None:
         # keys, values and the texts of other libraries may hold line breaks
         super().__init__(" ".join(message.splitlines()))
+
+
+class MissingTask(AmorlipError):
+    """An evaluation set that cannot be had: gated, private or not there. Another try will not help."""

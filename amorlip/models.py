@@ -166,6 +166,33 @@ def load(path: Path | str, model: str) -> tuple[nn.Module, EvalTransform, Tokeni
     return network.eval(), eval_transform(network), tokenizer(model)
 
 
+def load_published(model: str, pretrained: str) -> tuple[nn.Module, EvalTransform, Tokenizer, Path]:
+    """Any OpenCLIP model with weights of its own, as `load` gives one, and the file of the weights.
+
+    `pretrained` is a file, or OpenCLIP's name of published weights, which are downloaded then (and only then) into the
+    cache of its hub. A transform and an activation that belong to published weights are used. Pickled code is not run.
+    Raises AmorlipError for an unknown name, a file that is not there, and weights that are not this architecture's.
+    """
+    if model not in open_clip.list_models():
+        raise AmorlipError(unknown_key(model, open_clip.list_models(), "model"))
+    published = open_clip.get_pretrained_cfg(model, pretrained)
+    try:
+        path = Path(open_clip.download_pretrained(published) if published else pretrained)
+    except Exception as error:
+        raise AmorlipError(f"{model}: the weights '{pretrained}' cannot be downloaded ({_one_line(error)})") from error
+    if not path.is_file():
+        names = open_clip.list_pretrained_tags_by_model(model)
+        raise AmorlipError(f"{model}: {pretrained} is no file, and {unknown_key(pretrained, names, 'weights')}")
+    options = {"force_quick_gelu": published.get("quick_gelu", False), "pretrained_text": False}
+    try:
+        with _silent():
+            network = open_clip.create_model(model, pretrained if published else str(path), **options)
+        tokenize = open_clip.get_tokenizer(model)
+    except Exception as error:  # torch, safetensors and OpenCLIP each raise their own
+        raise AmorlipError(f"{path}: not the weights of a '{model}' ({_one_line(error)})") from error
+    return network.eval(), eval_transform(network), tokenize, path
+
+
 def _one_line(error: Exception, length: int = 200) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= length else f"{text[:length]}…"

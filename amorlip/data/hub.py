@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from amorlip import files
-from amorlip.errors import AmorlipError
+from amorlip.errors import AmorlipError, MissingTask
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -180,9 +180,9 @@ def _one_line(repository: str, revision: str) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
-        raise AmorlipError(f"{name} is gated: accept its terms on its page, then set HF_TOKEN") from error
+        raise MissingTask(f"{name} is gated: accept its terms on its page, then set HF_TOKEN") from error
     except RepositoryNotFoundError as error:
-        raise AmorlipError(f"{name} does not exist, or is private: then set HF_TOKEN") from error
+        raise MissingTask(f"{name} does not exist, or is private: then set HF_TOKEN") from error
     except RevisionNotFoundError as error:
         raise AmorlipError(f"{name} has no revision '{revision}'") from error
     except HFValidationError as error:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from amorlip import files
 from amorlip.config import TaskSource
 from amorlip.data import packing
-from amorlip.errors import AmorlipError
+from amorlip.errors import MissingTask
+from amorlip.resolve import read_yaml
 
 RECORD = "task.json"
 
 
-def provide(source: TaskSource, artwork: Path | None, output: Path) -> None:
+def provide(source: TaskSource, artwork: Path | None, output: Path, *, allow_missing: bool = False) -> None:
     """Build, download or link a task's files into `output`, then write task.json: source and digest of each file.
 
     A zip archive of images is packed into shards, once, and then removed (of a folder of the user's, only the link to
@@ -22,12 +24,40 @@ def provide(source: TaskSource, artwork: Path | None, output: Path) -> None:
         source: where they come from.
         artwork: folder of the rendered emoji, for a source of that kind.
         output: the task's folder.
+        allow_missing: write a record that says why, instead of raising MissingTask.
 
     Raises:
-        AmorlipError: if the source is not there or not whole.
+        MissingTask: if the source is gated, private or not there.
+        AmorlipError: if it is not whole.
     """
     output.mkdir(parents=True, exist_ok=True)
     (output / RECORD).unlink(missing_ok=True)
+    try:
+        origin = _fetch(source, artwork, output)
+    except MissingTask as reason:
+        if not allow_missing:
+            raise
+        print(f"left out: {reason}")
+        files.write_json(output / RECORD, {"source": source.model_dump(exclude_none=True), "missing": str(reason)})
+        return
+    archives = []
+    if packing.is_packable(output):
+        packing.pack(output, output)
+        archives = list(output.glob("*.zip"))
+        origin |= {"archives": {path.name: files.sha256(path) for path in archives}}
+    digests = {str(path.relative_to(output)): files.sha256(path) for path in _files(output) if path not in archives}
+    files.write_json(output / RECORD, {"source": origin, "files": digests})
+    for archive in archives:
+        archive.unlink()
+
+
+def missing(folder: Path) -> str | None:
+    """Why the task whose folder this is could not be had; None if it was."""
+    return read_yaml(folder / RECORD).get("missing")
+
+
+def _fetch(source: TaskSource, artwork: Path | None, output: Path) -> dict[str, Any]:
+    """Put the files into `output`; where they are from, for the record."""
     origin = {"kind": source.kind}
     if source.kind == "emoji":
         from amorlip.data import emoji_tasks
@@ -42,15 +72,7 @@ def provide(source: TaskSource, artwork: Path | None, output: Path) -> None:
     else:
         _link(Path(source.path), output)
         origin |= {"path": source.path}
-    archives = []
-    if packing.is_packable(output):
-        packing.pack(output, output)
-        archives = list(output.glob("*.zip"))
-        origin |= {"archives": {path.name: files.sha256(path) for path in archives}}
-    digests = {str(path.relative_to(output)): files.sha256(path) for path in _files(output) if path not in archives}
-    files.write_json(output / RECORD, {"source": origin, "files": digests})
-    for archive in archives:
-        archive.unlink()
+    return origin
 
 
 def _files(folder: Path) -> list[Path]:
@@ -62,7 +84,7 @@ def _files(folder: Path) -> list[Path]:
 def _link(folder: Path, output: Path) -> None:
     """Point `output` at the files of a folder of the user's, without copying them."""
     if not folder.is_dir():
-        raise AmorlipError(f"{folder}: no such folder; the key source.path of a task names a folder in the wds layout")
+        raise MissingTask(f"{folder}: no such folder; the key source.path of a task names a folder in the wds layout")
     for path in _files(folder):
         link = output / path.relative_to(folder)
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,45 @@
-"""The stage `evaluate`: one run, one task, one JSON file."""
+"""The stage `evaluate`: one model, one task, one JSON file."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from amorlip import files
-from amorlip.config import EvaluationSettings, Run, Task
-from amorlip.data.tasks import RECORD
+from amorlip.config import EXTERNAL, EvaluationSettings, Run, Task
+from amorlip.data import tasks
 from amorlip.resolve import read_yaml, validate
 
 
-def evaluate_run(
+def evaluate_run(run_folder: Path, **arguments: Any) -> None:
+    """Evaluate the weights of `run_folder`, which holds model.safetensors and run.yaml.
+
+    `arguments` are those of `_evaluate`. Raises AmorlipError if the weights or the task's files are not whole.
+    """
+    from amorlip import models
+
+    run = validate(Run, read_yaml(run_folder / "run.yaml"), str(run_folder / "run.yaml"))
+    weights = run_folder / "model.safetensors"
+    identity = run.model_dump(include={"scale", "method", "variant", "seed"})
+    _evaluate(identity, lambda: (*models.load(weights, run.recipe.model), weights), run.recipe.model, **arguments)
+
+
+def evaluate_external(name: str, model: str, pretrained: str, **arguments: Any) -> None:
+    """Evaluate weights that were not trained here, under `name`; see `models.load_published`.
+
+    `arguments` are those of `_evaluate`. Raises AmorlipError as `evaluate_run` does.
+    """
+    from amorlip import models
+
+    identity = {"scale": EXTERNAL, "method": name, "variant": None, "seed": 0, "model": model, "pretrained": pretrained}
+    _evaluate(identity, lambda: models.load_published(model, pretrained), model, **arguments)
+
+
+def _evaluate(
+    identity: dict[str, Any],
+    load: Any,
+    model: str,
     *,
-    run_folder: Path,
     key: str,
     task: Task,
     folder: Path,
@@ -21,36 +48,37 @@ def evaluate_run(
     output: Path,
     predictions: Path,
 ) -> None:
-    """Evaluate the weights of `run_folder` on the task in `folder`.
+    """Evaluate what `load()` gives: a model, its transform, its tokenizer and the file of its weights.
 
     Args:
-        run_folder: holds model.safetensors and run.yaml.
+        identity: names the model in `output`.
+        load: called if the task is there.
+        model: name of the architecture.
         key: the task's key in its benchmark.
         task: what to measure.
-        folder: the task's files, and task.json, which says where they are from.
-        settings: precision and batch size.
+        folder: the task's files, and task.json, which says where they are from; or that they are missing, of which
+            `output` then is a record without a value.
+        settings: precision, batch size, and whether features are kept.
         workers: data-loading processes.
-        output: the JSON file; it names the run, the sha256 of the weights, and the source of the task's files.
+        output: the JSON file; it names the model, the sha256 of the weights, and the source of the task's files.
             Class embeddings are kept beside it, for tasks with the same names and templates.
         predictions: a parquet file, one row a sample with whether it is correct, for paired comparisons.
-
-    Raises:
-        AmorlipError: if the weights or the task's files are not what they should be.
     """
     import torch
 
-    from amorlip import models
     from amorlip.evaluation import suite
     from amorlip.evaluation.class_cache import ClassCache
     from amorlip.training import provenance
 
-    run = validate(Run, read_yaml(run_folder / "run.yaml"), str(run_folder / "run.yaml"))
-    weights = run_folder / "model.safetensors"
+    output.unlink(missing_ok=True)
+    if reason := tasks.missing(folder):
+        _note_missing(identity, key, task, reason, output, predictions)
+        return
+    network, preprocess, tokenizer, weights = load()
     digest = files.sha256(weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, preprocess, tokenizer = models.load(weights, run.recipe.model)
     result = suite.evaluate(
-        model.to(device).eval(),
+        network.to(device).eval(),
         preprocess,
         tokenizer,
         task,
@@ -60,15 +88,27 @@ def evaluate_run(
         batch_size=settings.batch_size,
         workers=workers,
         predictions=predictions,
-        class_cache=ClassCache(output.parents[key.count("/")] / "class_embeddings", f"{digest} {run.recipe.model}"),
+        class_cache=ClassCache(output.parents[key.count("/")] / "class_embeddings", f"{digest} {model}"),
     )
     record = {
         "task": key,
-        "run": run.model_dump(include={"scale", "method", "variant", "seed"}),
+        "run": identity,
         **result,
         "weights_sha256": digest,
-        "task_source": read_yaml(folder / RECORD)["source"],
+        "task_source": read_yaml(folder / tasks.RECORD)["source"],
+        "settings": settings.model_dump(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "versions": provenance.versions(),
     }
     files.write_json(output, record)
     print(f"{key}: {task.main_metric} {result['value']:.4f} ({result['samples']} samples)")
+
+
+def _note_missing(identity: dict[str, Any], key: str, task: Task, reason: str, output: Path, predictions: Path) -> None:
+    import pandas as pd
+
+    with files.atomic_path(predictions) as temporary:
+        pd.DataFrame().to_parquet(temporary)
+    record = {"task": key, "run": identity, "main_metric": task.main_metric, "value": None, "missing": reason}
+    files.write_json(output, record)
+    print(f"{key}: not evaluated: {reason}")

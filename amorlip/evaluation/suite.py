@@ -46,9 +46,10 @@ def evaluate(
     images and change no result. `predictions` names a parquet file for one row a sample, with whether it is correct;
     `class_cache` keeps class embeddings for further tasks of the same weights.
 
-    Returns main_metric, value (of that metric), metrics (all), samples (images; association: rounds), classes, groups
-    (value of the grouping column → accuracy and count), per_class (counts), interval95 (bootstrap of the main metric;
-    None for those that `bootstrap` leaves out), seconds and images_per_s (of the whole evaluation).
+    Returns main_metric, value (of that metric), metrics (all), samples (images; association: rounds) and
+    samples_expected (None: any), classes, groups (value of the grouping column → accuracy and count), per_class
+    (counts), interval95 (bootstrap of the main metric; None for those that `bootstrap` leaves out), seconds and
+    images_per_s (of the whole evaluation).
     Raises AmorlipError where the set is faulty, its size is not the task's, or it cannot give the main metric.
     """
     start = time.perf_counter()
@@ -69,6 +70,7 @@ def evaluate(
         "value": result.metrics[task.main_metric],
         "metrics": result.metrics,
         "samples": result.samples,
+        "samples_expected": task.samples,
         "classes": result.classes,
         "groups": result.groups,
         "per_class": result.per_class,

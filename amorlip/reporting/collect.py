@@ -117,6 +117,13 @@ def evaluations(paths: Iterable[Path], runs: Sequence[RunLabel], benchmark: Benc
     return pd.DataFrame(records, columns=[*KEYS, "task", "value"])
 
 
+def missing(paths: Iterable[Path], benchmark: Benchmark) -> dict[str, str]:
+    """Task → why it could not be had, of those for which a file says so, in the benchmark's order."""
+    found = [_object(_text(path), str(path)) for path in paths]
+    reasons = {entry["task"]: entry["missing"] for entry in found if entry.get("missing")}
+    return {task: reasons[task] for task in benchmark.tasks if task in reasons}
+
+
 def scores(values: pd.DataFrame, runs: Sequence[RunLabel], benchmark: Benchmark) -> pd.DataFrame:
     """Main metrics and averages, run by run.
 

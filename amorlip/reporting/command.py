@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amorlip.config import Benchmark, Experiment, FigureStyle
+from amorlip.config import EXTERNAL, Benchmark, Experiment, FigureStyle
 from amorlip.reporting import figures, tables
 from amorlip.reporting.collect import RunLabel
 from amorlip.resolve import validate
+
+EXTERNAL_TITLE = "Published weights"
 
 
 def table(name: str, settings: dict[str, Any], outputs: Sequence[Path]) -> None:
@@ -18,12 +20,15 @@ def table(name: str, settings: dict[str, Any], outputs: Sequence[Path]) -> None:
     Raises:
         AmorlipError: if the settings or the result files do not fit together.
     """
+    shown = _shown(name, settings)
+    external = [RunLabel(EXTERNAL, key, None, 0, title, EXTERNAL_TITLE) for key, title in settings["external"].items()]
+    shown[3].extend(external)
     background = tables.Background(
         manifests=[Path(path) for path in settings["manifests"]],
         published_pairs=settings["published_pairs"],
         published=Path(settings["published"]) if settings["published"] else None,
     )
-    tables.write(*_shown(name, settings), outputs=_by_ending(outputs), background=background)
+    tables.write(*shown, outputs=_by_ending(outputs), background=background)
 
 
 def figure(name: str, settings: dict[str, Any], outputs: Sequence[Path]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from amorlip import files
-from amorlip.config import Benchmark, Experiment, unknown_key
+from amorlip.config import EXTERNAL, Benchmark, Experiment, unknown_key
 from amorlip.errors import AmorlipError
 from amorlip.reporting import collect, markup, options
 from amorlip.reporting.collect import Inputs, RunLabel
@@ -90,6 +90,7 @@ def comparison(inputs: Inputs, chosen: options.Comparison, background: Backgroun
     ]
     notes = [
         *_notes_on_values(benchmark, runs, summary, shown),
+        *_notes_on_missing(benchmark, collect.missing(inputs.evaluations, benchmark)),
         *([] if printed is None else _notes_on_published(blocks)),
         *(_note_on_corpus(path, background.published_pairs) for path in background.manifests),
         *chosen.notes,
@@ -148,7 +149,8 @@ def _rows(
             Cell(_percent(percent.at[key, column], MISSING), _percent(std.at[key, column], ""), places.at[key, column])
             for column in shown
         ]
-        origin = ", ".join("-".join(filter(None, (*key[1:], f"seed{run.seed}"))) for run in group)
+        seeds = [f"seed{run.seed}" for run in group] if scale != EXTERNAL else [""]
+        origin = ", ".join("-".join(filter(None, (*key[1:], seed))) for seed in seeds)
         rows.append(Row(group[0].title, cells, origin=f"{scale}: {origin}"))
         if printed is not None and key in printed.index and printed.loc[key].notna().any():
             cells = [Cell(_percent(printed.at[key, column] * 100, MISSING)) for column in shown]
@@ -190,7 +192,9 @@ def _notes_on_values(
 ) -> list[str]:
     rows = collect.rows(runs)
     notes = [f"{benchmark.title}: the main metric of each task in percent; more is better."]
-    notes.append(_note_on_seeds(list(rows.values())))
+    notes.append(_note_on_seeds([group for key, group in rows.items() if key[0] != EXTERNAL]))
+    if any(key[0] == EXTERNAL for key in rows):
+        notes.append("Published weights: evaluated here, not trained here.")
     if len(rows) > 1:
         notes.append(
             "Bold: best, underlined: second best within a scale, by the means as printed; equals are marked alike."
@@ -208,6 +212,10 @@ def _notes_on_values(
             columns = ", ".join(f"{collect.title(benchmark, c)} ({count.at[key, c]})" for c in short)
             notes.append(f"{group[0].title}, {group[0].scale_title}: over fewer seeds than {len(group)} in {columns}.")
     return notes
+
+
+def _notes_on_missing(benchmark: Benchmark, reasons: Mapping[str, str]) -> list[str]:
+    return [f"Missing: {benchmark.tasks[task].title} ({reason})." for task, reason in reasons.items()]
 
 
 def _note_on_seeds(rows: list[list[RunLabel]]) -> str:

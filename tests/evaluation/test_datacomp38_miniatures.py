@@ -10,7 +10,7 @@ import pytest
 
 from amorlip.config import Benchmark
 from amorlip.data import tasks
-from amorlip.errors import AmorlipError
+from amorlip.errors import AmorlipError, MissingTask
 from amorlip.evaluation import suite
 from amorlip.evaluation.aggregate import averages
 from amorlip.resolve import read_yaml, validate
@@ -92,6 +92,18 @@ def test_38_sets_and_one_average(toy, hub, published, benchmark, tmp_path):
     assert result["average_38"] == pytest.approx(sum(values.values()) / 38)
     values.pop("fmow")
     assert averages(benchmark, values)["average_38"] is None
+
+
+def test_gated_sets_are_left_out_and_the_others_go_on(hub, published, benchmark, tmp_path, capsys):
+    gated = [published[key].source.repository for key in ("imagenet1k", "winogavil")]
+    hub.gated.update(gated)
+    for key in ("imagenet1k", "dtd", "winogavil"):
+        tasks.provide(published[key].source, None, tmp_path / key, allow_missing=True)
+    assert [tasks.missing(tmp_path / key) is None for key in ("imagenet1k", "dtd", "winogavil")] == [False, True, False]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    assert len(lines) == 2 and all(name in line and "gated" in line for name, line in zip(gated, lines, strict=True))
+    with pytest.raises(MissingTask):
+        tasks.provide(published["imagenet1k"].source, None, tmp_path / "imagenet1k")
 
 
 def test_a_set_of_another_size_is_no_part_of_it(toy, hub, sets, published, tmp_path):

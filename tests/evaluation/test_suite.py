@@ -54,8 +54,8 @@ def run(toy, made, kind, **keys):
 def test_every_kind_gives_the_same_keys_ready_for_json(toy, made, kind):
     result = run(toy, made, kind)
     assert list(result) == [
-        "main_metric", "value", "metrics", "samples", "classes", "groups", "per_class", "interval95", "seconds",
-        "images_per_s",
+        "main_metric", "value", "metrics", "samples", "samples_expected", "classes", "groups", "per_class",
+        "interval95", "seconds", "images_per_s",
     ]  # fmt: skip
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["main_metric"] == KINDS[kind]

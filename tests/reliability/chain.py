@@ -162,5 +162,6 @@ class Chain:
             "published_pairs": {"test": None},
             "published": None,
             "style": {},
+            "external": {},
         }
         return [kind, "--settings", self.settings(kind, shown), "--name", "x", "--outputs", *map(str, outputs)]

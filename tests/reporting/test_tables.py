@@ -14,6 +14,7 @@ import pytest
 from amorlip.config import Experiment
 from amorlip.errors import AmorlipError
 from amorlip.reporting import markup, options, tables
+from amorlip.reporting.collect import RunLabel
 
 FORMATS = ("csv", "md", "tex", "html")
 PUBLISHED = Path(__file__).parents[2] / "config" / "paper" / "table1.csv"
@@ -235,3 +236,34 @@ def test_latex_escapes_what_means_something_to_it():
     assert markup._tex(r"a_b & 50% {x} #1 $ ~ ^ \ – τ") == (
         r"a\_b \& 50\% \{x\} \#1 \$ \textasciitilde{} \textasciicircum{} \textbackslash{} -- $\tau$"
     )
+
+
+# ---------------------------------------------------------------- missing sets and published weights
+
+
+def test_a_set_that_could_not_be_had_is_named_and_no_average_is_shown(study, table_experiment):
+    fake = study()
+    paths = fake.evaluations()
+    reason = "the dataset repository x/y is gated: accept its terms on its page, then set HF_TOKEN"
+    for run in fake.runs:
+        path = fake.evaluation(run, "digits", None)
+        path.write_text(json.dumps({**json.loads(path.read_text()), "missing": reason}))
+    text = render(fake, table_experiment, paths)
+    assert f"Missing: Digits ({reason})." in text["md"]
+    assert "An average is given only if all its tasks were measured." in text["md"]
+    table = frame(fake).iloc[1:]
+    assert table["all"].isna().all() and table["digits"].isna().all()
+    assert table["shifts"].notna().all() and table["openmoji"].notna().all()
+
+
+def test_published_weights_stand_in_a_block_of_their_own(study, table_experiment):
+    fake = study()
+    label = RunLabel("external", "vit", None, 0, "ViT-B/32", "Published weights")
+    paths = fake.evaluations() + [fake.evaluation(label, task, 0.5) for task in fake.benchmark.tasks]
+    outputs = {form: fake.folder / f"table1.{form}" for form in FORMATS}
+    tables.write("table1", table_experiment, fake.benchmark, [*fake.runs, label], paths, [], outputs)
+    text = outputs["md"].read_text(encoding="utf-8")
+    assert "Published weights: evaluated here, not trained here." in text
+    assert "One seed (0) per method" in text
+    row = frame(fake).iloc[-1]
+    assert (row["scale"], row["method"], row["all"]) == ("external", "vit", 50)

@@ -46,6 +46,12 @@ CHANGES = [
         SHOWN,
     ),
     ("download.threads", {"overrides": {"corpora": {"demo": {"download": {"threads": 5}}}}}, {"report": 1}),
+    ("allow_missing_tasks", {"allow_missing_tasks": True}, {"report": 1}),
+    (
+        "an external model",
+        {"external_models": {"openai": {"title": "OpenAI", "model": "RN50", "pretrained": "openai"}}},
+        {"evaluate_external": TASKS, "table": TABLES, "report": 1},
+    ),
     (
         "caption of a figure",
         {"overrides": {"experiments": {"training_curves": {"caption": "Other words."}}}},

@@ -20,6 +20,7 @@ wildcard_constraints:
     split="train|validation",
     scale=one_of(study.scales),
     run=one_of({run.name for _, run in study.runs}),
+    external=one_of(study.selection.external_models),
     task=one_of(study.benchmark.tasks),
     table=one_of(experiments_of("table")),
     figure=one_of(experiments_of("figure")),
@@ -51,6 +52,12 @@ def run_of(wildcards):
     return study.run(wildcards.scale, wildcards.run)
 
 
+def asked(resources, key):
+    """A value of the section `resources`; data-loading processes follow the cores where they are not given."""
+    value = getattr(resources, key)
+    return resources.cpus - 1 if value is None else value
+
+
 def train_resource(key):
     """A look-up of what a training job at this scale asks for."""
     return lambda wildcards: getattr(study.scales[wildcards.scale].train_resources, key)
@@ -58,7 +65,24 @@ def train_resource(key):
 
 def evaluate_resource(key):
     """A look-up of what an evaluation job at this scale asks for."""
-    return lambda wildcards: getattr(study.scales[wildcards.scale].evaluate_resources, key)
+    return lambda wildcards: asked(study.scales[wildcards.scale].evaluate_resources, key)
+
+
+def external_of(wildcards):
+    """Published weights, as the configuration names them."""
+    return study.selection.external_models[wildcards.external]
+
+
+def external_resource(key):
+    """A look-up of what an evaluation of published weights asks for."""
+    return lambda wildcards: asked(external_of(wildcards).resources, key)
+
+
+def external_evaluations():
+    """JSON files of all published weights, on every task."""
+    return expand(
+        rules.evaluate_external.output.result, external=study.selection.external_models, task=study.benchmark.tasks
+    )
 
 
 def evaluations_of(experiment):
@@ -140,6 +164,12 @@ def evaluate_settings(wildcards):
     return {"task": task_settings(wildcards.task), "evaluation": evaluation.model_dump()}
 
 
+def external_settings(wildcards):
+    """The task, precision and batch size, and the name under which tables look for the result."""
+    evaluation = external_of(wildcards).evaluation.model_dump()
+    return {"task": task_settings(wildcards.task), "evaluation": evaluation, "name": wildcards.external}
+
+
 def shown_settings(experiment):
     """What a table or figure shows: its own keys, the benchmark's titles and columns, the runs and their files."""
     return {
@@ -161,6 +191,8 @@ def shown_settings(experiment):
 def table_settings(wildcards):
     """What the table shows, and what stands beside it: the corpora's yields and published numbers."""
     shown = shown_settings(wildcards.table)
+    shown["evaluations"] += external_evaluations()
+    shown["external"] = {name: model.title for name, model in study.selection.external_models.items()}
     corpora = {name: corpus.published_pairs for name, corpus in study.corpora.items()}
     return {
         **shown,

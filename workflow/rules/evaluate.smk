@@ -1,4 +1,4 @@
-"""Evaluate: one run on one task."""
+"""Evaluate: one model on one task."""
 
 
 rule evaluate:
@@ -31,3 +31,34 @@ rule evaluate:
         "amorlip evaluate --settings {params.file:q} --run {params.run:q} --key {wildcards.task:q}"
         " --folder {params.folder:q} --workers {resources.loader_workers} --output {output.result:q}"
         " --predictions {output.predictions:q} > {log:q} 2>&1"
+
+
+rule evaluate_external:
+    """Evaluate one model that was not trained here on one task."""
+    input:
+        task=rules.tasks.output[0],
+    output:
+        result=f"{STUDY}/evaluations/external/{{external}}/{{task}}.json",
+        predictions=f"{STUDY}/evaluations/external/{{external}}/{{task}}.parquet",
+    log:
+        f"{STUDY}/logs/evaluate/external/{{external}}/{{task}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/evaluate/external/{{external}}/{{task}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: external_resource("cpus")
+    resources:
+        gpu=external_resource("gpus"),
+        mem_mb=external_resource("mem_mb"),
+        runtime=external_resource("runtime_min"),
+        loader_workers=external_resource("workers"),
+    params:
+        settings=external_settings,
+        file=written("evaluate", external_settings),
+        model=lambda wildcards: external_of(wildcards).model,
+        pretrained=lambda wildcards: external_of(wildcards).pretrained,
+        folder=subpath(input.task, parent=True),
+    shell:
+        "amorlip evaluate --settings {params.file:q} --model {params.model:q} --pretrained {params.pretrained:q}"
+        " --key {wildcards.task:q} --folder {params.folder:q} --workers {resources.loader_workers}"
+        " --output {output.result:q} --predictions {output.predictions:q} > {log:q} 2>&1"

@@ -4,7 +4,7 @@
 rule table:
     """Write one table as csv, Markdown, LaTeX and HTML."""
     input:
-        evaluations=lambda wildcards: evaluations_of(wildcards.table),
+        evaluations=lambda wildcards: evaluations_of(wildcards.table) + external_evaluations(),
         metrics=lambda wildcards: metrics_of(wildcards.table),
         manifests=lambda wildcards: manifests_of(wildcards.table),
         published=published_of,

@@ -16,10 +16,12 @@ rule tasks:
     resources:
         mem_mb=4000,
         runtime=240,
+        allow_missing="--allow-missing" if study.selection.allow_missing_tasks else "",
     params:
         settings=tasks_settings,
         file=written("tasks", tasks_settings),
         artwork=lambda wildcards: f"results/corpora/{study.benchmark.tasks[wildcards.task].source.corpus}/artwork",
         folder=subpath(output[0], parent=True),
     shell:
-        "amorlip tasks --settings {params.file:q} --artwork {params.artwork:q} --output {params.folder:q} > {log:q} 2>&1"
+        "amorlip tasks --settings {params.file:q} --artwork {params.artwork:q} --output {params.folder:q}"
+        " {resources.allow_missing} > {log:q} 2>&1"
