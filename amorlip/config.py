@@ -357,6 +357,8 @@ class EvaluationSettings(Section):
     """Autocast of the encoders on a GPU; on a CPU always float32."""
     batch_size: Count = 64
     """Images or texts per forward pass."""
+    full_predictions: bool = False
+    """Keep scores in the parquet files: of every class, of the ten texts or images ranked best, of every candidate."""
 
 
 class Scale(Section):
@@ -448,6 +450,8 @@ class Task(Section):
     """Number of classes; another number of class names is an error."""
     random_score: Fraction | None = None
     """The main metric of guessing, for the row of chance; null where it is not known."""
+    shared_images: bool = False
+    """classification: keep the images' features beside the results, for tasks of the same files in the same order."""
     metadata: list[Name] = []
     """classification_grouped: the columns of the samples' metadata vectors."""
     group_by: Name | None = None

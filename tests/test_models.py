@@ -9,6 +9,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from amorlip import models
@@ -142,3 +143,19 @@ def test_bad_input_is_one_clear_line(tmp_path):
     with pytest.raises(AmorlipError, match="not the weights of a 'RN50'") as caught:
         models.load(tmp_path / "demo.safetensors", "RN50")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [32, (48, 31)])
+def test_the_evaluation_transform_in_two_parts_is_openclips(mode, interpolation, size):
+    """Bit by bit, one picture or a batch, for every way of resizing that OpenCLIP's published weights use."""
+    cfg = PreprocessCfg(size=size, resize_mode=mode, interpolation=interpolation, fill_color=7, mean=(0.5, 0.4, 0.3))
+    whole, parts = image_transform_v2(cfg, is_train=False), models.EvalTransform(cfg)
+    pictures = [picture(*shape) for shape in ((64, 64), (50, 71), (31, 200), (32, 32))]
+    expected = torch.stack([whole(image) for image in pictures])
+    levels = torch.from_numpy(np.stack([parts.picture(image) for image in pictures]))
+    assert levels.dtype == torch.uint8
+    found = parts.normalise(levels)
+    assert torch.equal(found, expected) and found.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(parts(image), one) for image, one in zip(pictures, expected, strict=True))

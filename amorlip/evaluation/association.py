@@ -30,10 +30,11 @@ def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
         raise AmorlipError(f"{folder} has {len(data.rounds)} rounds, the benchmark says {task.samples}")
     images = torch.cat([features for features, _ in encoder.images(data.images.records)])
     cues = encoder.texts([prompt(play.cue) for play in data.rounds])
-    choices = []
+    choices, scores_of = [], []
     for cue, play in zip(cues, data.rounds, strict=True):
         similarities = (images[torch.tensor(play.candidates, device=images.device)] @ cue).cpu().numpy()
         choices.append(choose(similarities, np.array(play.associated)))
+        scores_of.append(similarities.tolist())
     scores = np.array([jaccard(play.associated, choice) for play, choice in zip(data.rounds, choices, strict=True)])
     sizes = np.array([len(play.candidates) for play in data.rounds])
     return Result(
@@ -41,7 +42,7 @@ def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
         samples=len(data.rounds),
         images=len(images),
         interval95=_interval(scores, sizes, task.main_metric),
-        rows=_rows(data, choices, scores),
+        rows=_rows(data, choices, scores).assign(**({"scores": scores_of} if encoder.full else {})),
     )
 
 

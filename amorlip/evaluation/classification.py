@@ -36,6 +36,8 @@ class Predictions:
     metadata: np.ndarray
     """(n, columns), int64."""
     classes: int
+    scores: np.ndarray | None = None
+    """(n, classes), float32: cosine similarities; None unless they were asked for."""
 
     def hits(self) -> dict[str, np.ndarray]:
         """acc1 and, from five classes on, acc5 of every sample, (n,), booleans."""
@@ -48,7 +50,7 @@ def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
     Raises AmorlipError where the set is faulty or its size is not the task's.
     """
     data = open_classification(folder, task)
-    predictions = predict(encoder, data)
+    predictions = predict(encoder, data, shared=task.shared_images)
     samples = len(predictions.labels)
     if task.samples is not None and samples != task.samples:
         raise AmorlipError(f"{folder / 'test'} has {samples} samples, the benchmark says {task.samples}")
@@ -70,19 +72,21 @@ def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
     )
 
 
-def predict(encoder: Encoder, data: ClassificationSet) -> Predictions:
+def predict(encoder: Encoder, data: ClassificationSet, *, shared: bool = False) -> Predictions:
     """Classify every image by the nearest class embedding. Raises AmorlipError for a set without samples."""
     classes_DC = encoder.classes(data.names, data.templates).T
     keys: list[str] = []
-    parts = []
-    for features_BD, batch in encoder.images(data.records):
+    parts, scores = [], []
+    for features_BD, batch in encoder.images(data.records, shared=shared):
         scores_BC = features_BD @ classes_DC
         ranks_B = rank_of(scores_BC, batch.labels.to(scores_BC.device))
         parts.append((batch.labels, scores_BC.argmax(dim=1).cpu(), ranks_B.cpu(), batch.metadata))
         keys += batch.keys
+        scores += [scores_BC.cpu().numpy()] if encoder.full else []
     if not parts:
         raise AmorlipError(f"{data.shards[0].parent}: the shards hold no samples; download the set again")
-    return Predictions(keys, *(torch.cat(part).numpy() for part in zip(*parts, strict=True)), len(data.names))
+    columns = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+    return Predictions(keys, *columns, len(data.names), np.concatenate(scores) if scores else None)
 
 
 def metrics(predictions: Predictions) -> dict[str, float]:
@@ -134,6 +138,8 @@ def _rows(predictions: Predictions, columns: list[str]) -> pd.DataFrame:
             "correct": predictions.ranks == 0,
         }
     )
+    if predictions.scores is not None:
+        rows["scores"] = list(predictions.scores)
     for position, column in enumerate(columns):
         rows[f"metadata_{column}"] = predictions.metadata[:, position]
     return rows

@@ -58,7 +58,7 @@ def _evaluate(
         task: what to measure.
         folder: the task's files, and task.json, which says where they are from; or that they are missing, of which
             `output` then is a record without a value.
-        settings: precision, batch size, and whether features are kept.
+        settings: precision, batch size, and whether all scores are written.
         workers: data-loading processes.
         output: the JSON file; it names the model, the sha256 of the weights, and the source of the task's files.
             Class embeddings are kept beside it, for tasks with the same names and templates.
@@ -67,7 +67,7 @@ def _evaluate(
     import torch
 
     from amorlip.evaluation import suite
-    from amorlip.evaluation.class_cache import ClassCache
+    from amorlip.evaluation.feature_cache import FeatureCache
     from amorlip.training import provenance
 
     output.unlink(missing_ok=True)
@@ -88,7 +88,10 @@ def _evaluate(
         batch_size=settings.batch_size,
         workers=workers,
         predictions=predictions,
-        class_cache=ClassCache(output.parents[key.count("/")] / "class_embeddings", f"{digest} {model}"),
+        full_predictions=settings.full_predictions,
+        cache=FeatureCache(
+            output.parents[key.count("/")] / "features", f"{digest} {model} {identity.get('pretrained', '')}"
+        ),
     )
     record = {
         "task": key,

@@ -5,6 +5,7 @@ Shape suffixes: B batch, N texts, C classes, D embedding dimension.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from amorlip.errors import AmorlipError
-from amorlip.evaluation.class_cache import ClassCache
+from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.images import ImageBatch, batches
 from amorlip.evaluation.sets import Record
 
@@ -48,13 +49,35 @@ class Encoder:
     """Autocast on a GPU: float32, bfloat16 or float16. On a CPU always float32."""
     batch_size: int
     workers: int
-    class_cache: ClassCache | None = None
+    full: bool = False
+    """Whether evaluators give every score in their rows, not only what is best and where the right one stands."""
+    cache: FeatureCache | None = None
 
-    def images(self, records: Callable[[], Iterator[Record]]) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
+    def images(
+        self, records: Callable[[], Iterator[Record]], *, shared: bool = False
+    ) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
         """Per batch of `records()`, in order: features (B, D), float32, of unit length, on the device; and the batch.
 
+        With `shared`, features of all the images are kept, and taken from there by further sets of the same files in
+        the same order, which then decode no image; their batches have none.
         Raises AmorlipError for a faulty record and for features that are not finite.
         """
+        if not shared or self.cache is None:
+            yield from self._images(records)
+            return
+        digest = hashlib.sha256()
+        for record in records():
+            digest.update(hashlib.sha256(record.read()).digest())
+        if digest.digest() == hashlib.sha256().digest():
+            return
+        key = ["images", digest.hexdigest(), self.batch_size]
+        features = self.cache.get(
+            key, self.precision, self.device, lambda: torch.cat([part for part, _ in self._images(records)])
+        )
+        undecoded = batches(records, None, batch_size=self.batch_size, workers=0)
+        yield from zip(features.split(self.batch_size), undecoded, strict=True)
+
+    def _images(self, records: Callable[[], Iterator[Record]]) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
         pin = self.device.type == "cuda"
         for batch in batches(
             records, self.preprocess.picture, batch_size=self.batch_size, workers=self.workers, pin_memory=pin
@@ -78,11 +101,10 @@ class Encoder:
 
     def classes(self, names: Sequence[str], templates: Sequence[str]) -> torch.Tensor:
         """Class embeddings (C, D): the mean over templates of a name's normalised features, normalised again."""
-        if self.class_cache is None:
+        if self.cache is None:
             return self._classes(names, templates)
-        return self.class_cache.get(
-            names, templates, self.precision, self.device, lambda: self._classes(names, templates)
-        )
+        key = [list(names), list(templates)]
+        return self.cache.get(key, self.precision, self.device, lambda: self._classes(names, templates))
 
     def _classes(self, names: Sequence[str], templates: Sequence[str]) -> torch.Tensor:
         step = max(1, PROMPTS_AT_ONCE // len(templates))

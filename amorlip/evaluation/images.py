@@ -29,13 +29,15 @@ class ImageBatch(NamedTuple):
 
 def batches(
     records: Callable[[], Iterator[Record]],
-    decode: Callable[[Image.Image], torch.Tensor | np.ndarray],
+    decode: Callable[[Image.Image], torch.Tensor | np.ndarray] | None,
     *,
     batch_size: int,
     workers: int,
     pin_memory: bool = False,
 ) -> Iterator[ImageBatch]:
-    """Read what `records()` yields, in its order, each image by `decode`. Draws no global random numbers.
+    """Read what `records()` yields, in its order, and each image by `decode`; with None, no image is read.
+
+    Draws no global random numbers.
 
     Raises the AmorlipError of a faulty record.
     """
@@ -59,7 +61,7 @@ class _Batches(IterableDataset):
     def __init__(
         self,
         records: Callable[[], Iterator[Record]],
-        decode: Callable[[Image.Image], torch.Tensor | np.ndarray],
+        decode: Callable[[Image.Image], torch.Tensor | np.ndarray] | None,
         batch_size: int,
     ) -> None:
         self.records = records
@@ -78,9 +80,11 @@ class _Batches(IterableDataset):
             yield error
 
     def _batch(self, records: list[Record]) -> ImageBatch:
+        decode = self.decode
+        images = np.stack([decode(_open(record)) for record in records]) if decode else np.empty(0)
         return ImageBatch(
             [record.key for record in records],
-            torch.from_numpy(np.stack([self.decode(_open(record)) for record in records])),
+            torch.from_numpy(images),
             torch.tensor([record.label for record in records]),
             torch.from_numpy(np.stack([record.metadata for record in records])),
         )

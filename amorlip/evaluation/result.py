@@ -16,7 +16,7 @@ class Result:
     samples: int
     """Images; association: rounds."""
     images: int
-    """Images that were encoded."""
+    """Images whose features were used, each counted once."""
     interval95: list[float] | None
     """Bootstrap interval of the task's main metric; None where it has none (see `bootstrap`)."""
     rows: pd.DataFrame

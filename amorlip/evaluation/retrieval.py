@@ -43,7 +43,7 @@ def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
         samples=images,
         images=images,
         interval95=_interval(ranks, np.array(data.image_of), task.main_metric),
-        rows=_rows(ranks, data),
+        rows=_rows(ranks, data).assign(**(_best(text_features, image_features) if encoder.full else {})),
     )
 
 
@@ -105,6 +105,19 @@ def best_match_ranks(
         best_B = scores_BN.masked_fill(~matches_BN, -torch.inf).argmax(dim=1)
         ranks.append(rank_of(scores_BN, best_B))
     return torch.cat(ranks)
+
+
+def _best(texts_TD: torch.Tensor, images_ID: torch.Tensor) -> dict[str, list[np.ndarray]]:
+    """Columns for the rows of both directions: positions and scores of what is ranked best, at most ten each."""
+    positions: list[np.ndarray] = []
+    scores: list[np.ndarray] = []
+    for queries, items in ((texts_TD, images_ID), (images_ID, texts_TD)):
+        step = max(1, SCORES_AT_ONCE // len(items))
+        for start in range(0, len(queries), step):
+            found = product(queries[start : start + step], items.T).topk(min(RECALLS[-1], len(items)), dim=1)
+            positions += list(found.indices.cpu().numpy())
+            scores += list(found.values.cpu().numpy())
+    return {"best": positions, "scores": scores}
 
 
 def metrics(image_ranks: np.ndarray, text_ranks: np.ndarray) -> dict[str, float]:

@@ -13,7 +13,7 @@ from torch import nn
 from amorlip.config import Task
 from amorlip.errors import AmorlipError
 from amorlip.evaluation import association, classification, retrieval
-from amorlip.evaluation.class_cache import ClassCache
+from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.features import Encoder, Preprocess, evaluation_mode
 from amorlip.evaluation.result import Result
 from amorlip.files import atomic_path
@@ -38,13 +38,15 @@ def evaluate(
     batch_size: int,
     workers: int = 0,
     predictions: Path | None = None,
-    class_cache: ClassCache | None = None,
+    full_predictions: bool = False,
+    cache: FeatureCache | None = None,
 ) -> dict[str, Any]:
     """Score `model` (OpenCLIP's, on `device`) on the files in `folder`; ready for JSON.
 
     Usable inside training: the modules' modes are restored and no global random numbers are drawn. `workers` decode
-    images and change no result. `predictions` names a parquet file for one row a sample, with whether it is correct;
-    `class_cache` keeps class embeddings for further tasks of the same weights.
+    images and change no result. `predictions` names a parquet file for one row a sample, with whether it is correct
+    and, with `full_predictions`, with all scores;
+    `cache` keeps class embeddings for further tasks of the same weights.
 
     Returns main_metric, value (of that metric), metrics (all), samples (images; association: rounds) and
     samples_expected (None: any), classes, groups (value of the grouping column → accuracy and count), per_class
@@ -55,7 +57,9 @@ def evaluate(
     start = time.perf_counter()
     if not folder.is_dir():
         raise AmorlipError(f"{folder} does not exist; it should hold the files of the task '{task.title}'")
-    encoder = Encoder(model, preprocess, tokenizer, torch.device(device), precision, batch_size, workers, class_cache)
+    encoder = Encoder(
+        model, preprocess, tokenizer, torch.device(device), precision, batch_size, workers, full_predictions, cache
+    )
     with evaluation_mode(model):
         result = EVALUATORS[task.kind](encoder, task, folder)
     if task.main_metric not in result.metrics:

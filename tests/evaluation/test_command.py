@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import open_clip
 import pandas as pd
@@ -15,9 +16,13 @@ import pytest
 import torch
 
 from amorlip import cli, files, models
-from amorlip.config import TaskSource
+from amorlip.config import Benchmark, TaskSource
 from amorlip.data import tasks
 from amorlip.errors import AmorlipError, MissingTask
+from amorlip.resolve import read_yaml, validate
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from hub_standin import Hub
 
 KEYS = {"kind": "classification", "main_metric": "acc1"}
 
@@ -77,6 +82,27 @@ def test_a_benchmarks_file_in_place_of_the_settings(folder, weights, tmp_path):
     assert evaluate(folder, tmp_path / "a.json", *arguments, settings=benchmark)["samples_expected"] == 24
     with pytest.raises(SystemExit):
         evaluate(folder, tmp_path / "b.json", *arguments, settings=benchmark, key="thinks")
+
+
+@pytest.mark.parametrize("source", ["{kind: folder, path: FOLDER}", "{kind: hub, repository: me/things}"])
+def test_a_task_of_ones_own_is_one_entry(sets, weights, tmp_path, monkeypatch, source):
+    """A folder or a dataset repository in the layout of the README, from the YAML to the result."""
+    names = [f"thing {n}" for n in range(6)]
+    mine = sets.classification(tmp_path / "mine", sets.pictures(24), [n % 6 for n in range(24)], names, ["a {c}."])
+    entry = f"things: {{title: Things, kind: classification, main_metric: acc1, source: {source}}}"
+    (tmp_path / "mine.yaml").write_text(f"title: Mine\ntasks:\n  {entry.replace('FOLDER', str(mine))}\n")
+    benchmark = validate(Benchmark, read_yaml(tmp_path / "mine.yaml"), "mine.yaml")
+    hub = Hub()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    hub.repositories["me/things"] = {
+        path.relative_to(mine).as_posix(): path.read_bytes() for path in mine.rglob("*") if path.is_file()
+    }
+    tasks.provide(benchmark.tasks["things"].source, None, tmp_path / "task")
+    hub.close()
+    arguments = ["--model", "demo", "--pretrained", str(weights)]
+    found = evaluate(tmp_path / "task", tmp_path / "t.json", *arguments, settings=read_yaml(tmp_path / "mine.yaml"))
+    assert found["samples"] == 24 and found["classes"] == 6
 
 
 class Pickled:
@@ -149,9 +175,9 @@ def test_a_killed_evaluation_leaves_no_json(sets, weights, tmp_path):
                "--folder", str(tmp_path / "task"), "--output", str(output), "--workers", "0", "--model", "demo",
                "--pretrained", str(weights)]  # fmt: skip
     process = subprocess.Popen(command)
-    while process.poll() is None and not list(tmp_path.glob("out/class_embeddings/*.safetensors")):
+    while process.poll() is None and not list(tmp_path.glob("out/features/*.safetensors")):
         time.sleep(0.01)
     assert process.poll() is None, "it ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["class_embeddings"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["features"]

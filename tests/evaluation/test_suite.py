@@ -13,7 +13,7 @@ import torch
 from amorlip import models
 from amorlip.errors import AmorlipError
 from amorlip.evaluation import suite
-from amorlip.evaluation.class_cache import ClassCache
+from amorlip.evaluation.feature_cache import FeatureCache
 
 KINDS = {
     "classification": "acc1",
@@ -96,10 +96,31 @@ def test_predictions_are_written_beside(toy, made, kind, tmp_path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_scores_on_request(toy, made, kind, tmp_path):
+    """They decide as the other columns say, which stay as they were."""
+    run(toy, made, kind, predictions=tmp_path / "plain.parquet")
+    run(toy, made, kind, predictions=tmp_path / "full.parquet", full_predictions=True)
+    plain, full = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("plain", "full"))
+    pd.testing.assert_frame_equal(full[plain.columns], plain)
+    for row in full.itertuples():
+        scores = np.array(row.scores)
+        if kind.startswith("classification"):
+            assert scores.argmax() == row.prediction and (scores > scores[row.label]).sum() == row.rank
+        elif kind == "association":
+            chosen = np.array(row.chosen)
+            assert scores[chosen].min() >= scores[~chosen].max() and len(scores) == len(row.candidates)
+        else:
+            assert (np.diff(scores) <= 0).all() and len(row.best) == len(scores) == 10
+            own = row.Index // 2 if row.retrieved == "image" else row.Index - 48
+            owners = row.best if row.retrieved == "image" else row.best // 2
+            assert (own in owners) == (row.rank < 10)
+
+
 def test_class_embeddings_are_kept_for_the_next_task(toy, made, tmp_path, monkeypatch):
-    first = run(toy, made, "classification", class_cache=ClassCache(tmp_path / "classes", "toy"))
+    first = run(toy, made, "classification", cache=FeatureCache(tmp_path / "classes", "toy"))
     monkeypatch.setattr(toy.model, "encode_text", None)
-    second = run(toy, made, "classification_grouped", class_cache=ClassCache(tmp_path / "classes", "toy"))
+    second = run(toy, made, "classification_grouped", cache=FeatureCache(tmp_path / "classes", "toy"))
     assert second["per_class"] == first["per_class"]
 
 

@@ -1,0 +1,44 @@
+"""Features kept on disk for further tasks of the same model: class embeddings, since several sets share their names and
+templates and with a thousand classes and eighty templates the texts take longer than the images; and features of
+images that several tasks ask about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from amorlip.files import atomic_path
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Features of one model; several processes may use a folder at once."""
+
+    folder: Path
+    identity: str
+    """What decides the model's features: the digest of its weights, the names of its architecture and transform."""
+
+    def get(
+        self, key: Sequence[Any], precision: str, device: torch.device, compute: Callable[[], torch.Tensor]
+    ) -> torch.Tensor:
+        """The features (n, D) that `compute` gave for the same model, key, precision and kind of device, or gives now.
+
+        A key is anything that JSON holds. A file that cannot be read is made anew.
+        """
+        whole = [self.identity, precision, device.type, *key]
+        path = self.folder / f"{hashlib.sha256(json.dumps(whole).encode()).hexdigest()}.safetensors"
+        try:
+            return load_file(path)["features"].to(device)
+        except (OSError, SafetensorError):
+            features = compute()
+        with atomic_path(path) as temporary:
+            save_file({"features": features.cpu().contiguous()}, temporary)
+        return features
