@@ -90,7 +90,7 @@ def tasks(args: argparse.Namespace) -> None:
     from amorlip.data import tasks as building
 
     source = section(TaskSource, settings(args.settings))
-    building.provide(source, args.artwork, args.output, allow_missing=args.allow_missing)
+    building.provide(source, args.artwork, args.output, allow_missing=bool(args.allow_missing))
 
 
 # ---------------------------------------------------------------- run
@@ -230,7 +230,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "output": {"type": Path, "help": "file or folder to write"},
     "outputs": {"type": Path, "nargs": "+", "help": "files to write, known by their endings"},
     "artwork": {"type": Path, "required": False, "help": "folder of the rendered emoji, where they are the source"},
-    "allow-missing": {"action": "store_true", "required": False, "help": "note sets that are gated or not there"},
+    "allow-missing": {"type": int, "required": False, "default": 0, "help": "1: note a set that cannot be had, exit 0"},
     "split": {"choices": ["train", "validation"], "help": "split of the corpus"},
     "urls": {"type": Path, "help": "urls.parquet"},
     "processes": {"type": int, "required": False, "default": 1, "help": "worker processes"},

@@ -47,6 +47,25 @@ def test_bad_settings_are_told_in_one_line(settings, parts, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_training_leaves_out_tasks_that_are_missing(tmp_path, monkeypatch, capsys):
+    from amorlip.training import loop
+
+    source = json.dumps({"kind": "folder", "path": str(tmp_path / "nowhere")})
+    cli.main(["tasks", "--settings", source, "--output", str(tmp_path / "gone"), "--allow-missing", "1"])
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/task.json").write_text("{}")
+    trained = []
+    monkeypatch.setattr(loop, "train", lambda run, shards, output, tasks: trained.append(list(tasks)))
+    recipe = {"corpus": "mini", "model": "demo", "batch_size": 8, "epochs": 1, "optimizer": {"lr": 1e-3}}
+    run = {"scale": "mini", "method": "clip", "seed": 0, "objective": "clip", "settings": {}, "recipe": recipe}
+    task = {"kind": "classification", "main_metric": "acc1"}
+    settings = json.dumps({"run": run, "tasks": {"gone": task, "there": task}})
+    folders = [f"{name}={tmp_path / name}" for name in ("gone", "there")]
+    cli.main(["train", "--settings", settings, "--shards", "x", "--output", "y", "--task-folder", *folders])
+    assert trained == [["there"]]
+    assert "gone is not evaluated" in capsys.readouterr().err
+
+
 def test_an_interrupt_ends_with_130(monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt

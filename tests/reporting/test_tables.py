@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -13,7 +14,7 @@ import pytest
 
 from amorlip.config import Experiment
 from amorlip.errors import AmorlipError
-from amorlip.reporting import markup, options, tables
+from amorlip.reporting import command, markup, options, tables
 from amorlip.reporting.collect import RunLabel
 
 FORMATS = ("csv", "md", "tex", "html")
@@ -260,9 +261,14 @@ def test_published_weights_stand_in_a_block_of_their_own(study, table_experiment
     fake = study()
     label = RunLabel("external", "vit", None, 0, "ViT-B/32", "Published weights")
     paths = fake.evaluations() + [fake.evaluation(label, task, 0.5) for task in fake.benchmark.tasks]
-    outputs = {form: fake.folder / f"table1.{form}" for form in FORMATS}
-    tables.write("table1", table_experiment, fake.benchmark, [*fake.runs, label], paths, [], outputs)
-    text = outputs["md"].read_text(encoding="utf-8")
+    outputs = [fake.folder / f"table1.{form}" for form in FORMATS]
+    settings = {
+        "experiment": table_experiment.model_dump(), "benchmark": fake.benchmark.model_dump(),
+        "runs": [dataclasses.asdict(run) for run in fake.runs], "external": {"vit": "ViT-B/32"}, "evaluations": paths,
+        "metrics": [], "manifests": [], "published_pairs": {}, "published": None,
+    }  # fmt: skip
+    command.table("table1", settings, outputs)
+    text = outputs[FORMATS.index("md")].read_text(encoding="utf-8")
     assert "Published weights: evaluated here, not trained here." in text
     assert "One seed (0) per method" in text
     row = frame(fake).iloc[-1]

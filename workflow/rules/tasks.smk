@@ -16,7 +16,7 @@ rule tasks:
     resources:
         mem_mb=4000,
         runtime=240,
-        allow_missing="--allow-missing" if study.selection.allow_missing_tasks else "",
+        allow_missing=int(study.selection.allow_missing_tasks),
     params:
         settings=tasks_settings,
         file=written("tasks", tasks_settings),
@@ -24,4 +24,4 @@ rule tasks:
         folder=subpath(output[0], parent=True),
     shell:
         "amorlip tasks --settings {params.file:q} --artwork {params.artwork:q} --output {params.folder:q}"
-        " {resources.allow_missing} > {log:q} 2>&1"
+        " --allow-missing {resources.allow_missing} > {log:q} 2>&1"
