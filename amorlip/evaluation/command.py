@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def evaluate_external(name: str, model: str, pretrained: str, **arguments: Any) 
 
 def _evaluate(
     identity: dict[str, Any],
-    load: Any,
+    load: Callable[[], tuple[Any, ...]],
     model: str,
     *,
     key: str,
@@ -61,7 +62,7 @@ def _evaluate(
         settings: precision, batch size, and whether all scores are written.
         workers: data-loading processes.
         output: the JSON file; it names the model, the sha256 of the weights, and the source of the task's files.
-            Class embeddings are kept beside it, for tasks with the same names and templates.
+            Features are kept beside it, for tasks with the same classes or images.
         predictions: a parquet file, one row a sample with whether it is correct, for paired comparisons.
     """
     import torch

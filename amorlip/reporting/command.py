@@ -20,15 +20,12 @@ def table(name: str, settings: dict[str, Any], outputs: Sequence[Path]) -> None:
     Raises:
         AmorlipError: if the settings or the result files do not fit together.
     """
-    shown = _shown(name, settings)
-    external = [RunLabel(EXTERNAL, key, None, 0, title, EXTERNAL_TITLE) for key, title in settings["external"].items()]
-    shown[3].extend(external)
     background = tables.Background(
         manifests=[Path(path) for path in settings["manifests"]],
         published_pairs=settings["published_pairs"],
         published=Path(settings["published"]) if settings["published"] else None,
     )
-    tables.write(*shown, outputs=_by_ending(outputs), background=background)
+    tables.write(*_shown(name, settings), outputs=_by_ending(outputs), background=background)
 
 
 def figure(name: str, settings: dict[str, Any], outputs: Sequence[Path]) -> None:
@@ -42,11 +39,13 @@ def figure(name: str, settings: dict[str, Any], outputs: Sequence[Path]) -> None
 
 
 def _shown(name: str, settings: dict[str, Any]) -> tuple[Any, ...]:
+    published = settings.get("external", {})  # only tables show them
+    external = [RunLabel(EXTERNAL, key, None, 0, title, EXTERNAL_TITLE) for key, title in published.items()]
     return (
         name,
         validate(Experiment, settings["experiment"], f"experiment {name}"),
         validate(Benchmark, settings["benchmark"], "benchmark"),
-        [RunLabel(**run) for run in settings["runs"]],
+        [RunLabel(**run) for run in settings["runs"]] + external,
         [Path(path) for path in settings["evaluations"]],
         [Path(path) for path in settings["metrics"]],
     )

@@ -73,6 +73,12 @@ def external_of(wildcards):
     return study.selection.external_models[wildcards.external]
 
 
+def external_file(wildcards):
+    """The file of published weights, where they are given as one."""
+    pretrained = external_of(wildcards).pretrained
+    return [pretrained] if os.path.isfile(pretrained) else []
+
+
 def external_resource(key):
     """A look-up of what an evaluation of published weights asks for."""
     return lambda wildcards: asked(external_of(wildcards).resources, key)

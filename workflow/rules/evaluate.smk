@@ -37,6 +37,7 @@ rule evaluate_external:
     """Evaluate one model that was not trained here on one task."""
     input:
         task=rules.tasks.output[0],
+        weights=external_file,
     output:
         result=f"{STUDY}/evaluations/external/{{external}}/{{task}}.json",
         predictions=f"{STUDY}/evaluations/external/{{external}}/{{task}}.parquet",
