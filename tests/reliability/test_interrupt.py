@@ -32,7 +32,7 @@ STAGES = {
         c.train_stage(c.folder / "new", method="clip", epoch_tasks=["openmoji"]), c.task / "test/0.tar",
         ["new/model.safetensors"],
     ),
-    "evaluate": lambda c: (c.evaluate_stage(c.folder / "new.json"), c.task / "test/0.tar", ["new.json"]),
+    "evaluate": lambda c: (c.evaluate_stage(c.folder / "new.json"), c.task / "classnames.txt", ["new.json"]),
     "table": lambda c: (c.shown_stage("table", c.folder), c.evaluation, ["x.csv", "x.md", "x.tex", "x.html"]),
     "figure": lambda c: (c.shown_stage("figure", c.folder), c.run / "metrics.jsonl", ["x.png", "x.pdf"]),
 }  # fmt: skip
