@@ -248,7 +248,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "key": {"help": "key of the task"},
     "predictions": {"type": Path, "required": False, "help": "parquet file with one row a sample (default: beside)"},
     "name": {"help": "name of the experiment"},
-    "workers": {"type": int, "required": False, "help": "data-loading processes (default: none to train, else cores less one)"},
+    "workers": {
+        "type": int,
+        "required": False,
+        "help": "data-loading processes (default: 0 to train, else cores less one)",
+    },
     "tiny": {"action": "store_true", "required": False, "help": "the plan for a GPU at a small size, to try it"},
     "check": {"action": "store_true", "required": False, "help": "only compare; exit 1 if they differ"},
 }
