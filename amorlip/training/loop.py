@@ -43,7 +43,8 @@ def train(run: Run, shards: Path, output: Path, task_folders: dict[str, tuple[Ta
     with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world, signals.listening() as request:
         alone = files.locked(output) if world.is_main else nullcontext()
         with alone, progress.log_to(output / "train.log", world):
-            towers.compile_into(output / "compiled")
+            if towers.wants_compilation(run.recipe.compile, world.device):
+                towers.compile_into(output / "compiled")
             trainer = Trainer(session.build(run, shards, world), output, task_folders)
             try:
                 trainer.train(request)

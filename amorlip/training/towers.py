@@ -17,10 +17,12 @@ from typing import Any
 import torch
 from open_clip.modified_resnet import Bottleneck, ModifiedResNet
 from torch import Tensor, nn
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.utils.checkpoint import checkpoint
 
 logger = logging.getLogger(__name__)
 
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -109,9 +111,11 @@ def frozen_running_statistics(module: nn.Module) -> Iterator[None]:
 def compile_into(folder: Path) -> None:
     """Keep what is compiled in `folder`, so that a run that is started again compiles nothing.
 
-    Left alone where the user has chosen a place (TORCHINDUCTOR_CACHE_DIR).
+    Left alone where the user has chosen a place (TORCHINDUCTOR_CACHE_DIR). PyTorch's own, which does not outlast a
+    restart of the machine, is no choice; it is in the environment as soon as parts of PyTorch are imported.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder.absolute()))
+    if os.environ.get(CACHE) in (None, default_cache_dir()):
+        os.environ[CACHE] = str(folder.absolute())
 
 
 class Compiled:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import open_clip
@@ -171,9 +172,25 @@ def warnings(caplog) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name.startswith("amorlip")]
 
 
-def test_the_users_cache_is_left_alone(cache):
-    towers.compile_into(cache / "other")
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(cache)
+WHERE = """
+import sys
+from pathlib import Path
+from amorlip.training import loop, towers
+towers.compile_into(Path(sys.argv[1]))
+from torch._inductor.runtime.cache_dir_utils import cache_dir
+print(cache_dir())
+"""
+
+
+@pytest.mark.parametrize("chosen", [None, "mine"])
+def test_compiled_code_lies_with_the_run_or_where_the_user_says(tmp_path, chosen, monkeypatch):
+    """In a new process, where importing PyTorch's parts has put its own place into the environment."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    if chosen:
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / chosen))
+    command = [sys.executable, "-c", WHERE, str(tmp_path / "run")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert found == str(tmp_path / (chosen or "run"))
 
 
 def test_what_cannot_be_compiled_runs_as_it_is_and_says_so(cache, monkeypatch, caplog):
