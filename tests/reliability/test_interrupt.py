@@ -29,7 +29,7 @@ STAGES = {
     "shards": lambda c: (c.shards_stage(c.shards), c.shards / "00001.tar", ["manifest.json"]),
     "tasks": lambda c: (c.tasks_stage(c.task), some_picture(c.artwork), ["task.json"]),
     "train": lambda c: (
-        c.train_stage(c.folder / "new", method="clip", epoch_tasks=["openmoji"]), c.task / "test/0.tar",
+        c.train_stage(c.folder / "new", method="clip", epoch_tasks=["openmoji"]), c.task / "classnames.txt",
         ["new/model.safetensors"],
     ),
     "evaluate": lambda c: (c.evaluate_stage(c.folder / "new.json"), c.task / "classnames.txt", ["new.json"]),
