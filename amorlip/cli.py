@@ -110,9 +110,8 @@ def train(args: argparse.Namespace) -> None:
     recipe = run.recipe.model_copy(update={"loader": loader, "checkpoint_every_steps": args.checkpoint_every_steps})
     folders = dict(pair.split("=", 1) for pair in args.task_folder)
     tasks = {
-        key: (task(key, folders[key], keys), Path(folders[key]))
+        key: None if _left_out(key, Path(folders[key])) else (task(key, folders[key], keys), Path(folders[key]))
         for key, keys in data["tasks"].items()
-        if not _left_out(key, Path(folders[key]))
     }
     loop.train(run.model_copy(update={"recipe": recipe}), args.shards, args.output, tasks)
 

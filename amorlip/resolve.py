@@ -245,6 +245,23 @@ def load(selection: Mapping[str, Any], folder: Path, where: str = "configuration
     return study
 
 
+def require_tasks(study: Study, folder: Path) -> None:
+    """Raise AmorlipError if a set was left out in `folder` by a study that allowed it, and `study` does not."""
+    for task in () if study.selection.allow_missing_tasks else study.benchmark.tasks:
+        record = folder / task / "task.json"
+        if not record.is_file():
+            continue
+        try:
+            reason = json.loads(record.read_text(encoding="utf-8")).get("missing")
+        except (ValueError, AttributeError) as error:
+            raise AmorlipError(f"{record} is damaged ({error}); delete it") from error
+        if reason:
+            raise AmorlipError(
+                f"{record}: left out by a study that allowed it ({reason}); to try again: "
+                f"snakemake --force {record} --config allow_missing_tasks=true"
+            )
+
+
 def settings_file(stage: str, settings: Mapping[str, Any], folder: Path) -> Path:
     """The file in `folder` that holds `settings` for one call of a stage; its name holds their digest.
 

@@ -55,14 +55,15 @@ def test_training_leaves_out_tasks_that_are_missing(tmp_path, monkeypatch, capsy
     (tmp_path / "there").mkdir()
     (tmp_path / "there/task.json").write_text("{}")
     trained = []
-    monkeypatch.setattr(loop, "train", lambda run, shards, output, tasks: trained.append(list(tasks)))
+    monkeypatch.setattr(loop, "train", lambda run, shards, output, tasks: trained.append(tasks))
     recipe = {"corpus": "mini", "model": "demo", "batch_size": 8, "epochs": 1, "optimizer": {"lr": 1e-3}}
     run = {"scale": "mini", "method": "clip", "seed": 0, "objective": "clip", "settings": {}, "recipe": recipe}
     task = {"kind": "classification", "main_metric": "acc1"}
     settings = json.dumps({"run": run, "tasks": {"gone": task, "there": task}})
     folders = [f"{name}={tmp_path / name}" for name in ("gone", "there")]
     cli.main(["train", "--settings", settings, "--shards", "x", "--output", "y", "--task-folder", *folders])
-    assert trained == [["there"]]
+    (tasks,) = trained
+    assert tasks["gone"] is None and tasks["there"][1] == tmp_path / "there"
     assert "gone is not evaluated" in capsys.readouterr().err
 
 

@@ -25,12 +25,16 @@ EVALUATION_BATCH = 256
 """Most images or texts per forward pass of the evaluation inside training."""
 
 
-def train(run: Run, shards: Path, output: Path, task_folders: dict[str, tuple[Task, Path]]) -> None:
+TaskFolders = dict[str, tuple[Task, Path] | None]
+"""Name → a task and the folder of its files; None where the set could not be had and may be missing."""
+
+
+def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders) -> None:
     """Train `run` on the shards in `shards` (with manifest.json and index.parquet) and write its results to `output`.
 
     Call it in each of the recipe's ranks: alone, or in every process that torchrun starts. It goes on from the last
     checkpoint of the same settings and corpus, if there is one; if that is the final one, it only writes the results.
-    `task_folders` holds the recipe's `epoch_tasks`, which are evaluated after each epoch, with their files.
+    `task_folders` holds the recipe's `epoch_tasks`, which are evaluated after each epoch unless they are missing.
 
     On the CPU a run that was killed at any point and started again ends in the same weights, bit by bit, as one that
     was not. Written at the end, in this order: run.yaml, provenance.json, metrics.jsonl, model.safetensors.
@@ -56,13 +60,13 @@ def train(run: Run, shards: Path, output: Path, task_folders: dict[str, tuple[Ta
 class Trainer:
     """A session on its way from checkpoint to checkpoint: `step` updates are done."""
 
-    def __init__(self, parts: Session, output: Path, task_folders: dict[str, tuple[Task, Path]]) -> None:
+    def __init__(self, parts: Session, output: Path, task_folders: TaskFolders) -> None:
         self.session, self.recipe, self.world, self.output = parts, parts.recipe, parts.world, output
         self.steps_per_epoch = parts.loader.steps_per_epoch
         for name in self.recipe.epoch_tasks:
             if name not in task_folders:
                 raise AmorlipError(f"epoch_tasks names '{name}', but its files were not given")
-        self.tasks = {name: task_folders[name] for name in self.recipe.epoch_tasks}
+        self.tasks = {name: task_folders[name] for name in self.recipe.epoch_tasks if task_folders[name]}
         key = checkpoint.key(parts.run, parts.loader.digest, get_model_config(self.recipe.model))
         self.checkpoints = checkpoint.Checkpoints(output / "checkpoints" / key)
         self.step, state = self._newest()

@@ -14,7 +14,7 @@ import yaml
 REPOSITORY = Path(__file__).parent.parent.parent
 
 STAND_IN = f"""#!{sys.executable}
-import os, pathlib, sys
+import json, os, pathlib, sys
 words = sys.argv[1:]
 options, name = {{}}, None
 for word in words[1:]:
@@ -38,7 +38,7 @@ for file in files:
     path = pathlib.Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = pathlib.Path(options["settings"][0]).read_text()
-    path.write_text(settings if stage == "selection" else stage + str(sorted(options.items())))
+    path.write_text(settings if stage == "selection" else json.dumps({{"stage": stage, **options}}))
 """
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 
 import pytest
@@ -97,8 +99,42 @@ def test_a_removed_evaluation_is_made_again_alone(finished):
         assert str(path.relative_to(finished.folder)) in finished.planned_outputs()
     finally:
         path.write_text(content)
-        import os
+        os.utime(path, (times.st_atime, times.st_mtime))
 
+
+def test_a_removed_set_is_made_again_and_evaluated(finished):
+    path = finished.folder / "results/benchmarks/digits/task.json"
+    content, times = path.read_text(), path.stat()
+    path.unlink()
+    try:
+        assert finished.planned() == {"tasks": 1, "evaluate": 2, **SHOWN}
+    finally:
+        path.write_text(content)
+        os.utime(path, (times.st_atime, times.st_mtime))
+
+
+def test_a_set_that_came_anew_is_no_reason_to_train_again(finished):
+    """Not even the one that is evaluated after each epoch."""
+    path = finished.folder / "results/benchmarks/openmoji/task.json"
+    content, times = path.read_text(), path.stat()
+    path.write_text(content + "\n")
+    try:
+        assert finished.planned() == {"evaluate": 2, **SHOWN}
+    finally:
+        path.write_text(content)
+        os.utime(path, (times.st_atime, times.st_mtime))
+
+
+def test_a_set_that_was_left_out_stops_a_study_that_needs_it(finished):
+    path = finished.folder / "results/benchmarks/openmoji/task.json"
+    content, times = path.read_text(), path.stat()
+    path.write_text(json.dumps({"source": {}, "missing": "gated"}))
+    try:
+        with pytest.raises(AssertionError, match="left out by a study that allowed it .gated.; to try again"):
+            finished.snakemake("-n")
+        finished.snakemake("-n", allow_missing_tasks=True)
+    finally:
+        path.write_text(content)
         os.utime(path, (times.st_atime, times.st_mtime))
 
 

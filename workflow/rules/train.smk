@@ -5,7 +5,8 @@ rule train:
     """Train one model; an interrupted run goes on from its checkpoint, which is no declared output."""
     input:
         manifest=lambda wildcards: f"results/corpora/{run_of(wildcards).recipe.corpus}/train/manifest.json",
-        tasks=lambda wildcards: expand(rules.tasks.output, task=run_of(wildcards).recipe.epoch_tasks),
+        # A set that comes anew is no reason to train again.
+        tasks=lambda wildcards: ancient(expand(rules.tasks.output, task=run_of(wildcards).recipe.epoch_tasks)),
     output:
         weights=f"{RUN}/model.safetensors",
         metrics=f"{RUN}/metrics.jsonl",
