@@ -286,9 +286,14 @@ def _peer_metrics(folder: Path) -> Measured:
     return measure
 
 
+def _peer_association(folder: Path) -> Measured:
+    return partial(_play_by_rounds, folder, *_model())
+
+
 @torch.no_grad()
-def _play_by_rounds(folder: Path) -> dict[str, float]:
-    model, transform, tokenizer = _model()
+def _play_by_rounds(
+    folder: Path, model: torch.nn.Module, transform: models.EvalTransform, tokenizer: models.Tokenizer
+) -> dict[str, float]:
     data = open_association(folder)
     images = torch.cat([b.images for b in batches(data.images.records, transform.picture, batch_size=BATCH, workers=0)])
     scores, sizes = [], []
@@ -316,5 +321,5 @@ SIDES: dict[tuple[str, str], Callable[[Path], Measured]] = {
     ("retrieval metrics", "ours"): _our_metrics,
     ("retrieval metrics", "peer"): _peer_metrics,
     ("association", "ours"): partial(_ours, "association", "jaccard_score"),
-    ("association", "peer"): lambda folder: partial(_play_by_rounds, folder),
+    ("association", "peer"): _peer_association,
 }

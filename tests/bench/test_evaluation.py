@@ -34,3 +34,15 @@ def test_sides_that_disagree_are_not_compared(tmp_path, monkeypatch):
     with pytest.raises(AmorlipError, match="retrieval metrics .* is 0.5 here and"):
         bench.run(tmp_path / "e.json", tmp_path / "e.md", [bench.Case("retrieval metrics", 130, "images")], rounds=1)
     assert not (tmp_path / "e.json").exists()
+
+
+@pytest.mark.parametrize("side", ["ours", "peer"])
+@pytest.mark.parametrize("name", ["classification", "retrieval", "association"])
+def test_the_model_is_made_before_anything_is_timed(tmp_path, monkeypatch, name, side):
+    made, make = [], bench._model
+    monkeypatch.setattr(bench, "_model", lambda: made.append(name) or make())
+    bench.WRITERS[name](tmp_path, 12)
+    call = bench.SIDES[name, side](tmp_path)
+    assert made == [name]
+    call()
+    assert made == [name]
