@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from amorlip.bench import evaluation as bench
 from amorlip.errors import AmorlipError
@@ -46,3 +47,26 @@ def test_the_model_is_made_before_anything_is_timed(tmp_path, monkeypatch, name,
     assert made == [name]
     call()
     assert made == [name]
+
+
+@pytest.mark.parametrize("case", bench.CASES, ids=lambda case: case.name)
+def test_memory_is_that_of_one_thread_after_a_small_first_call(tmp_path, monkeypatch, case):
+    """In a new process, whose threads are as many as the cores, and which has loaded nothing yet."""
+    called = []
+
+    def side(folder):
+        size = sum(path.stat().st_size for path in folder.rglob("*.*"))
+        return lambda: called.append((size, torch.get_num_threads()))
+
+    bench.WRITERS[case.name](tmp_path, 60)
+    whole = sum(path.stat().st_size for path in tmp_path.rglob("*.*"))
+    monkeypatch.setitem(bench.SIDES, (case.name, "peer"), side)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        bench._warm(case, tmp_path, "peer")()
+    finally:
+        torch.set_num_threads(before)
+    (few, threads), measured = called
+    assert 0 < few < whole / 2 and threads == 1
+    assert measured == (whole, 1)
