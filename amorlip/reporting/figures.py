@@ -7,6 +7,7 @@ inputs, its options and the style, and returns a matplotlib figure.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -106,8 +107,8 @@ def accuracy_over_epochs(inputs: Inputs, chosen: options.AccuracyOverEpochs, loo
     """One panel a scale, one line a method: a metric [%] over completed epochs; band: spread over seeds."""
     runs = inputs.runs
     epochs = collect.metrics(inputs.metrics, runs).epochs
-    if epochs.empty:
-        return _message(looks, "No task was evaluated after each epoch (epoch_tasks in the recipe)")
+    if reason := _nothing_to_show(epochs, chosen, inputs):
+        return _message(looks, reason)
     task, metric = _epoch_metric(epochs, chosen, inputs.benchmark)
     epochs = epochs[(epochs["task"] == task) & (epochs["metric"] == metric)]
     lines = collect.over_seeds(epochs, "epoch", "value")
@@ -127,6 +128,18 @@ def accuracy_over_epochs(inputs: Inputs, chosen: options.AccuracyOverEpochs, loo
     figure.supylabel(f"{inputs.benchmark.tasks[task].title}: {METRICS.get(metric, metric)} [%]", fontsize="medium")
     _legend(figure, runs)
     return figure
+
+
+def _nothing_to_show(epochs: pd.DataFrame, chosen: options.AccuracyOverEpochs, inputs: Inputs) -> str | None:
+    """Why no task that the figure may show was evaluated; None if one was, or if the options are at fault."""
+    wanted = inputs.benchmark.tasks.keys() if chosen.task is None else {chosen.task}
+    if not wanted.isdisjoint(epochs["task"]):
+        return None
+    lacking = [task for task in collect.missing(inputs.evaluations, inputs.benchmark) if task in wanted]
+    if lacking:
+        titles = ", ".join(inputs.benchmark.tasks[task].title for task in lacking)
+        return textwrap.fill(f"Nothing was evaluated after each epoch; sets that could not be had: {titles}", 90)
+    return "No task was evaluated after each epoch (epoch_tasks in the recipe)" if epochs.empty else None
 
 
 def _accuracy_panel(

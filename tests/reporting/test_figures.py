@@ -113,6 +113,27 @@ def test_without_evaluations_after_epochs_the_figure_says_so(study):
     assert "No task was evaluated" in drawn.texts[0].get_text()
 
 
+@pytest.mark.parametrize(
+    ("chosen", "evaluated"), [(None, {}), ("openmoji", {}), ("openmoji", {"digits": {"acc1": 0.1}})]
+)
+def test_a_set_that_could_not_be_had_is_named_in_place_of_its_figure(study, chosen, evaluated):
+    """Whether it was the only one to be evaluated after each epoch, or the one that the options want."""
+    fake = study(methods=("clip",), epochs=1)
+    evaluations, (metrics,) = fake.evaluations(), fake.metrics()
+    for path in evaluations:
+        if path.stem == "openmoji":
+            path.write_text(json.dumps({**json.loads(path.read_text()), "value": None, "missing": "gated"}))
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    lines = [{**line, "tasks": evaluated} if line["kind"] == "epoch" else line for line in lines]
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = collect.Inputs("x", experiment("accuracy_over_epochs"), fake.benchmark, fake.runs, evaluations, [metrics])
+    with style.context(STYLE):
+        drawn = figures.accuracy_over_epochs(given, options.AccuracyOverEpochs(task=chosen), STYLE)
+        other = figures.accuracy_over_epochs(given, options.AccuracyOverEpochs(), STYLE)
+    assert "could not be had: OpenMoji" in drawn.texts[0].get_text()
+    assert len(other.axes) == len(evaluated)
+
+
 # ---------------------------------------------------------------- difference to the baseline
 
 
