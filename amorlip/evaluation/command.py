@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def _evaluate(
         return
     network, preprocess, tokenizer, weights = load()
     digest = files.sha256(weights)
+    versions = provenance.versions()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     result = suite.evaluate(
         network.to(device).eval(),
@@ -91,7 +93,8 @@ def _evaluate(
         predictions=predictions,
         full_predictions=settings.full_predictions,
         cache=FeatureCache(
-            output.parents[key.count("/")] / "features", f"{digest} {model} {identity.get('pretrained', '')}"
+            output.parents[key.count("/")] / "features",
+            f"{digest} {model} {identity.get('pretrained', '')} {json.dumps(versions, sort_keys=True)}",
         ),
     )
     record = {
@@ -102,7 +105,7 @@ def _evaluate(
         "task_source": read_yaml(folder / tasks.RECORD)["source"],
         "settings": settings.model_dump(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "versions": provenance.versions(),
+        "versions": versions,
     }
     files.write_json(output, record)
     print(f"{key}: {task.main_metric} {result['value']:.4f} ({result['samples']} samples)")

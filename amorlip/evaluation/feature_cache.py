@@ -24,7 +24,8 @@ class FeatureCache:
 
     folder: Path
     identity: str
-    """What decides the model's features: the digest of its weights, the names of its architecture and transform."""
+    """What decides the model's features: the digest of its weights, the names of its architecture and transform, and
+    the versions of the code."""
 
     def get(
         self, key: Sequence[Any], precision: str, device: torch.device, compute: Callable[[], torch.Tensor]

@@ -20,6 +20,7 @@ from amorlip.config import Benchmark, TaskSource
 from amorlip.data import tasks
 from amorlip.errors import AmorlipError, MissingTask
 from amorlip.resolve import read_yaml, validate
+from amorlip.training import provenance
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from hub_standin import Hub
@@ -61,6 +62,17 @@ def test_weights_from_a_file(folder, weights, tmp_path):
     assert len(pd.read_parquet(tmp_path / "out" / "things.parquet")) == 24
     assert {"value", "metrics", "samples", "samples_expected", "per_class", "interval95", "seconds", "images_per_s",
             "settings", "device", "versions"} <= set(found)  # fmt: skip
+
+
+def test_features_of_another_version_are_not_used(folder, weights, tmp_path, monkeypatch):
+    """Those of the same version are."""
+    arguments = [folder, tmp_path / "out" / "things.json", "--model", "demo", "--pretrained", str(weights)]
+    kept = []
+    for version in ("1", "1", "2"):
+        monkeypatch.setattr(provenance, "versions", lambda version=version: {"torch": version})
+        assert evaluate(*arguments)["versions"] == {"torch": version}
+        kept.append(len(list((tmp_path / "out" / "features").iterdir())))
+    assert kept == [1, 1, 2]
 
 
 def test_published_weights_by_name(folder, weights, tmp_path, monkeypatch):
