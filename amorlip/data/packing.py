@@ -26,8 +26,8 @@ IMAGES_PER_SHARD = 1000
 
 
 def is_packable(folder: Path) -> bool:
-    """Whether `folder` holds a table and an archive."""
-    return any(folder.glob("*.csv")) and any(folder.glob("*.zip"))
+    """Whether `folder` holds a table and an archive, and is no classification set, which may have such files beside."""
+    return not (folder / "classnames.txt").exists() and any(folder.glob("*.csv")) and any(folder.glob("*.zip"))
 
 
 def pack(folder: Path, output: Path) -> None:

@@ -172,3 +172,13 @@ def test_a_zip_with_a_symbolic_link(published, tmp_path):
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         file.writestr(link, "/etc/hostname")
     refused(published, tmp_path / "out", published / "images.zip", "link.jpg", "symbolic link")
+
+
+def test_a_classification_set_with_such_files_beside_is_left_as_it_is(published, tmp_path):
+    """Its shards would be replaced."""
+    (published / "classnames.txt").write_text("cat\n")
+    (published / "test").mkdir()
+    (published / "test" / "0.tar").write_bytes(b"shard")
+    tasks.provide(TaskSource(kind="folder", path=str(published)), None, tmp_path / "task")
+    assert (tmp_path / "task" / "test" / "0.tar").read_bytes() == b"shard"
+    assert (tmp_path / "task" / "images.zip").exists()
