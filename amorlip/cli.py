@@ -17,7 +17,7 @@ from typing import Any
 
 from amorlip import __version__
 from amorlip.config import Corpus, EmojiSource, EvaluationSettings, Run, Section, Task, TaskSource
-from amorlip.errors import AmorlipError
+from amorlip.errors import AmorlipError, lacks_memory
 
 
 def settings(text: str) -> dict[str, Any]:
@@ -305,15 +305,11 @@ def system_trouble(error: OSError, args: argparse.Namespace) -> str:
     return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}{ADVICE.get(error.errno, '')}"
 
 
-NO_MEMORY = ("can't allocate memory", "size calculation overflowed", "out of memory", "Unable to allocate")
-"""What PyTorch and NumPy say of it; most of it by a plain RuntimeError."""
-
-
 def memory_trouble(error: RuntimeError | MemoryError) -> str | None:
     """What to do about a lack of memory, in one line; None if the error is another one."""
-    said = " ".join(str(error).split())
-    if not isinstance(error, MemoryError) and not any(words in said for words in NO_MEMORY):
+    if not lacks_memory(error):
         return None
+    said = " ".join(str(error).split())
     return f"not enough memory ({said[:200] or 'no details'}); use a smaller batch or micro-batch, model or corpus"
 
 

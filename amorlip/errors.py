@@ -1,4 +1,7 @@
-"""The one exception for what a user can mend."""
+"""The one exception for what a user can mend, and how a lack of memory is known."""
+
+NO_MEMORY = ("can't allocate memory", "size calculation overflowed", "out of memory", "Unable to allocate")
+"""What PyTorch and NumPy say of it; most of it by a plain RuntimeError."""
 
 
 class AmorlipError(Exception):
@@ -11,3 +14,9 @@ class AmorlipError(Exception):
 
 class MissingTask(AmorlipError):
     """An evaluation set that cannot be had: gated, private or not there. Another try will not help."""
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether there was not enough memory, on the CPU or a GPU."""
+    told = isinstance(error, RuntimeError) and any(words in " ".join(str(error).split()) for words in NO_MEMORY)
+    return told or isinstance(error, MemoryError)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .config import Augmentation, unknown_key
 from .data.augment import RandomResizedCrop
-from .errors import AmorlipError
+from .errors import AmorlipError, lacks_memory
 from .files import atomic_path
 
 Transform = Callable[[Image.Image], Tensor]
@@ -178,31 +178,42 @@ def load_published(model: str, pretrained: str) -> tuple[nn.Module, EvalTransfor
 
     `pretrained` is a file, or OpenCLIP's name of published weights, which are downloaded then (and only then) into the
     cache of its hub. A transform and an activation that belong to published weights are used. Pickled code is not run.
-    Raises AmorlipError for an unknown name, a file that is not there, and weights that are not this architecture's.
+    Raises AmorlipError for an unknown name, a file that is not there, weights that are not this architecture's, and a
+    tokenizer that a hub does not give.
     """
     if model not in open_clip.list_models():
         raise AmorlipError(unknown_key(model, open_clip.list_models(), "model"))
     published = open_clip.get_pretrained_cfg(model, pretrained)
-    try:
+    with _told(f"{model}: the weights '{pretrained}' cannot be downloaded"):
         path = Path(open_clip.download_pretrained(published) if published else pretrained)
-    except Exception as error:
-        raise AmorlipError(f"{model}: the weights '{pretrained}' cannot be downloaded ({_one_line(error)})") from error
     if not path.is_file():
         names = open_clip.list_pretrained_tags_by_model(model)
         raise AmorlipError(f"{model}: {pretrained} is no file, and {unknown_key(pretrained, names, 'weights')}")
     options = {"force_quick_gelu": published.get("quick_gelu", False), "pretrained_text": False}
-    try:
-        with _silent():
-            network = open_clip.create_model(model, pretrained if published else str(path), **options)
+    with _told(f"{path}: not the weights of a '{model}'"), _silent():
+        network = open_clip.create_model(model, pretrained if published else str(path), **options)
+    with _told(f"{model}: its tokenizer cannot be had"):
         tokenize = open_clip.get_tokenizer(model)
-    except Exception as error:  # torch, safetensors and OpenCLIP each raise their own
-        raise AmorlipError(f"{path}: not the weights of a '{model}' ({_one_line(error)})") from error
     return network.eval(), eval_transform(network), tokenize, path
 
 
 def _one_line(error: Exception, length: int = 200) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= length else f"{text[:length]}…"
+
+
+@contextmanager
+def _told(words: str) -> Iterator[None]:
+    """Whatever fails, as one line: torch, safetensors, OpenCLIP and its hub each raise their own.
+
+    Not a lack of memory, which has nothing to do with the files.
+    """
+    try:
+        yield
+    except Exception as error:
+        if lacks_memory(error):
+            raise
+        raise AmorlipError(f"{words} ({_one_line(error)})") from error
 
 
 @contextmanager

@@ -144,6 +144,29 @@ def test_weights_that_are_refused(weights, tmp_path, monkeypatch, model, pretrai
     assert not (tmp_path / "run").exists()
 
 
+def failing(error):
+    def fail(*arguments, **keys):
+        raise error
+
+    return fail
+
+
+def test_a_tokenizer_that_cannot_be_had(weights, monkeypatch):
+    """The weights are not to blame."""
+    monkeypatch.setattr(open_clip, "get_tokenizer", failing(OSError("no route to\nthe hub")))
+    with pytest.raises(AmorlipError, match="^demo: its tokenizer cannot be had .no route to the hub.$"):
+        models.load_published("demo", str(weights))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes")])
+@pytest.mark.parametrize("step", ["create_model", "get_tokenizer"])
+def test_a_lack_of_memory_is_told_as_such(folder, weights, tmp_path, monkeypatch, capsys, step, error):
+    monkeypatch.setattr(open_clip, step, failing(error))
+    with pytest.raises(SystemExit):
+        evaluate(folder, tmp_path / "t.json", "--model", "demo", "--pretrained", str(weights))
+    assert "amorlip evaluate: not enough memory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [[], ["--model", "demo"], ["--run", "x", "--model", "demo", "--pretrained", "y"]])
 def test_which_model_must_be_clear(folder, tmp_path, arguments, capsys):
     with pytest.raises(SystemExit):
