@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from amorlip.files import atomic_path
 
 
-@dataclass(frozen=True)
+@dataclass
 class FeatureCache:
     """Features of one model; several processes may use a folder at once."""
 
@@ -26,6 +26,8 @@ class FeatureCache:
     identity: str
     """What decides the model's features: the digest of its weights, the names of its architecture and transform, and
     the versions of the code."""
+    taken: int = field(default=0, init=False)
+    """How often features were there."""
 
     def get(
         self, key: Sequence[Any], precision: str, device: torch.device, compute: Callable[[], torch.Tensor]
@@ -37,7 +39,9 @@ class FeatureCache:
         whole = [self.identity, precision, device.type, *key]
         path = self.folder / f"{hashlib.sha256(json.dumps(whole).encode()).hexdigest()}.safetensors"
         try:
-            return load_file(path)["features"].to(device)
+            features = load_file(path)["features"].to(device)
+            self.taken += 1
+            return features
         except (OSError, SafetensorError):
             features = compute()
         with atomic_path(path) as temporary:

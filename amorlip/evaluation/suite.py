@@ -45,16 +45,17 @@ def evaluate(
 
     Usable inside training: the modules' modes are restored and no global random numbers are drawn. `workers` decode
     images and change no result. `predictions` names a parquet file for one row a sample, with whether it is correct
-    and, with `full_predictions`, with all scores;
-    `cache` keeps class embeddings for further tasks of the same weights.
+    and, with `full_predictions`, all scores. `cache` keeps class embeddings, and the image features of tasks with
+    `shared_images`, for further tasks of the same weights.
 
     Returns main_metric, value (of that metric), metrics (all), samples (images; association: rounds) and
     samples_expected (None: any), classes, groups (value of the grouping column → accuracy and count), per_class
     (counts), interval95 (bootstrap of the main metric; None for those that `bootstrap` leaves out), seconds and
-    images_per_s (of the whole evaluation).
+    images_per_s (of the whole evaluation; None if features came from `cache`, since that is no speed of the model's).
     Raises AmorlipError where the set is faulty, its size is not the task's, or it cannot give the main metric.
     """
     start = time.perf_counter()
+    taken = 0 if cache is None else cache.taken
     if not folder.is_dir():
         raise AmorlipError(f"{folder} does not exist; it should hold the files of the task '{task.title}'")
     encoder = Encoder(
@@ -80,5 +81,5 @@ def evaluate(
         "per_class": result.per_class,
         "interval95": result.interval95,
         "seconds": seconds,
-        "images_per_s": result.images / seconds,
+        "images_per_s": result.images / seconds if cache is None or cache.taken == taken else None,
     }

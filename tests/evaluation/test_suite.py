@@ -122,6 +122,17 @@ def test_class_embeddings_are_kept_for_the_next_task(toy, made, tmp_path, monkey
     monkeypatch.setattr(toy.model, "encode_text", None)
     second = run(toy, made, "classification_grouped", cache=FeatureCache(tmp_path / "classes", "toy"))
     assert second["per_class"] == first["per_class"]
+    assert first["images_per_s"] > 0 and second["images_per_s"] is None
+
+
+def test_no_speed_is_given_for_images_that_were_not_encoded(toy, made, tmp_path):
+    """With class embeddings of its own, the second set takes only the images' features from the first."""
+    spec, folder = made["classification"]
+    made["classification"] = (spec.model_copy(update={"shared_images": True}), folder)
+    first = run(toy, made, "classification", cache=FeatureCache(tmp_path / "features", "toy"))
+    (folder / "zeroshot_classification_templates.txt").write_text("the {c}")
+    second = run(toy, made, "classification", cache=FeatureCache(tmp_path / "features", "toy"))
+    assert first["images_per_s"] > 0 and second["images_per_s"] is None and second["seconds"] > 0
 
 
 def test_a_failed_evaluation_leaves_no_predictions(toy, made, tmp_path):
