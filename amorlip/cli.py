@@ -129,7 +129,8 @@ def evaluate(args: argparse.Namespace) -> None:
     """Evaluate one model on one task: a trained run, or any OpenCLIP model with --model and --pretrained."""
     from amorlip.evaluation import command
 
-    if (args.run is None) == (args.model is None or args.pretrained is None):
+    given = [value is not None for value in (args.run, args.model, args.pretrained)]
+    if given not in ([True, False, False], [False, True, True]):
         raise AmorlipError("give either --run, or --model and --pretrained")
     data = settings(args.settings)
     keys = data["task"] if "task" in data else _task_of(data, args.key, args.settings)

@@ -167,7 +167,17 @@ def test_a_lack_of_memory_is_told_as_such(folder, weights, tmp_path, monkeypatch
     assert "amorlip evaluate: not enough memory" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["--model", "demo"], ["--run", "x", "--model", "demo", "--pretrained", "y"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--model", "demo"],
+        ["--pretrained", "y"],
+        ["--run", "x", "--model", "demo"],
+        ["--run", "x", "--pretrained", "y"],
+        ["--run", "x", "--model", "demo", "--pretrained", "y"],
+    ],
+)
 def test_which_model_must_be_clear(folder, tmp_path, arguments, capsys):
     with pytest.raises(SystemExit):
         evaluate(folder, tmp_path / "things.json", *arguments)
