@@ -1,11 +1,15 @@
-"""What every test leaves as it found it."""
+"""What every test finds, and leaves as it found it."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+# A shell's background jobs ignore it, and so would this process and those that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

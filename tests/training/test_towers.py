@@ -193,13 +193,13 @@ def test_compiled_code_lies_with_the_run_or_where_the_user_says(tmp_path, chosen
     assert found == str(tmp_path / (chosen or "run"))
 
 
-def test_what_cannot_be_compiled_runs_as_it_is_and_says_so(cache, monkeypatch, caplog):
+def test_what_cannot_be_compiled_runs_as_it_is_and_says_so(cache, caplog):
     """Here for lack of a C++ compiler, which is found out after the graph was captured."""
     model = models.create("tiny_transformer", seed=0)
     plain = copy.deepcopy(model)
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/nowhere/c++",))
     compiled = towers.Compiled(model.encode_image)
-    with caplog.at_level(logging.WARNING, "amorlip"):
+    no_compiler = torch._inductor.config.patch({"cpp.cxx": ("/nowhere/c++",)})
+    with no_compiler, caplog.at_level(logging.WARNING, "amorlip"):
         ours = gradients(model, image=compiled)
         compiled(inputs(model)[0])
     said = warnings(caplog)
