@@ -47,8 +47,8 @@ SIDE = 64
 CLASSES, TEMPLATES, CAPTIONS, WORDS = 100, ["a photo of a {c}.", "a drawing of a {c}.", "{c}"], 5, 500
 FEW = 12
 """Size of a set for a first call: one small batch of images, and enough for recall@10 to choose from."""
-WIDTH = 512
-"""Of the features in the case of metrics alone."""
+WIDTH = models.embed_dim("demo")
+"""Of the features in the case of metrics alone: those of the demo's model."""
 TOLERANCE = 2e-3
 """Largest difference of a metric: with an untrained model, the last bits decide on a few of the images."""
 
