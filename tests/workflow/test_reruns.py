@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +65,17 @@ CHANGES = [
 ]
 
 
+@contextmanager
+def restored(path: Path) -> Iterator[str]:
+    """The content of a file that may be changed or removed; it comes back with its times."""
+    content, times = path.read_text(), path.stat()
+    try:
+        yield content
+    finally:
+        path.write_text(content)
+        os.utime(path, (times.st_atime, times.st_mtime))
+
+
 @pytest.mark.parametrize(("changes", "rules"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
 def test_a_changed_key_reruns_what_it_changes(finished, changes, rules):
     planned = finished.planned(**changes)
@@ -91,51 +105,34 @@ def test_seeds_from_the_command_line(finished):
 
 def test_a_removed_evaluation_is_made_again_alone(finished):
     path = finished.folder / "results/demo/evaluations/demo/clip-seed0/openmoji.json"
-    content = path.read_text()
-    times = path.stat()
-    path.unlink()
-    try:
+    with restored(path):
+        path.unlink()
         assert finished.planned() == {"evaluate": 1, **SHOWN}
         assert str(path.relative_to(finished.folder)) in finished.planned_outputs()
-    finally:
-        path.write_text(content)
-        os.utime(path, (times.st_atime, times.st_mtime))
 
 
 def test_a_removed_set_is_made_again_and_evaluated(finished):
     path = finished.folder / "results/benchmarks/digits/task.json"
-    content, times = path.read_text(), path.stat()
-    path.unlink()
-    try:
+    with restored(path):
+        path.unlink()
         assert finished.planned() == {"tasks": 1, "evaluate": 2, **SHOWN}
-    finally:
-        path.write_text(content)
-        os.utime(path, (times.st_atime, times.st_mtime))
 
 
 def test_a_set_that_came_anew_is_no_reason_to_train_again(finished):
     """Not even the one that is evaluated after each epoch."""
     path = finished.folder / "results/benchmarks/openmoji/task.json"
-    content, times = path.read_text(), path.stat()
-    path.write_text(content + "\n")
-    try:
+    with restored(path) as content:
+        path.write_text(content + "\n")
         assert finished.planned() == {"evaluate": 2, **SHOWN}
-    finally:
-        path.write_text(content)
-        os.utime(path, (times.st_atime, times.st_mtime))
 
 
 def test_a_set_that_was_left_out_stops_a_study_that_needs_it(finished):
     path = finished.folder / "results/benchmarks/openmoji/task.json"
-    content, times = path.read_text(), path.stat()
-    path.write_text(json.dumps({"source": {}, "missing": "gated"}))
-    try:
+    with restored(path):
+        path.write_text(json.dumps({"source": {}, "missing": "gated"}))
         with pytest.raises(AssertionError, match="left out by a study that allowed it .gated.; to try again"):
             finished.snakemake("-n")
         finished.snakemake("-n", allow_missing_tasks=True)
-    finally:
-        path.write_text(content)
-        os.utime(path, (times.st_atime, times.st_mtime))
 
 
 def test_a_new_task_is_built_and_evaluated_alone(finished):
