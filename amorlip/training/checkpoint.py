@@ -52,8 +52,7 @@ class Checkpoints:
         """Write the state after `step` steps, then delete all but the newest two."""
         path = self._path(step)
         with files.atomic_path(path) as temporary:
-            with temporary.open("wb") as file:  # given a name, torch tells nothing of a full disk
-                torch.save(state, file)
+            _write(state, temporary)
             digest = files.sha256(temporary)
         files.write_json(path.with_suffix(".json"), {"step": step, "sha256": digest})
         for old in self._steps()[:-KEPT]:
@@ -101,6 +100,17 @@ class Checkpoints:
         # the digest first: without it the weights don't count
         self._path(step).with_suffix(".json").unlink()
         self._path(step).unlink(missing_ok=True)
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as file:  # given a name, torch tells nothing of a full disk
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            # interrupted, torch still ends its archive, finds it too short and speaks of that instead
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
 
 
 def require_finite(state: dict[str, Any], what: str, step: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -42,6 +44,28 @@ def test_the_newest_two_are_kept(saved):
     assert torch.equal(found["model"]["weight"], torch.full((1000,), 15.0))
     names = sorted(path.name for path in saved.folder.iterdir())
     assert names == [f"step-000000{step}.{kind}" for step in (10, 15) for kind in ("json", "pt")]
+
+
+class Interrupting(io.FileIO):
+    """A file in whose third write Ctrl-C is pressed."""
+
+    writes = 0
+
+    def write(self, data):
+        self.writes += 1
+        if self.writes == 3:
+            raise KeyboardInterrupt
+        return super().write(data)
+
+
+def test_ctrl_c_while_it_is_written_is_an_interrupt(saved, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda self, mode: Interrupting(self, mode))
+        with pytest.raises(KeyboardInterrupt) as raised:
+            saved.save(20, state(20))
+    assert raised.value.__suppress_context__  # nothing is said of the archive that was cut
+    assert saved.latest()[0] == 15
+    assert sorted(path.suffix for path in saved.folder.iterdir()) == [".json", ".json", ".pt", ".pt"]
 
 
 def cut(path):
