@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from amorlip.objectives.collectives import average_gradients
-from amorlip.objectives.products import affine
+from amorlip.objectives.products import linear
 
 CHUNK = 2048
 """Pairs that pass through the networks at once: bounds the memory for activations."""
@@ -19,42 +18,55 @@ Divergence = Callable[[Tensor, Tensor], Tensor]
 """(log λ, log Z) → one value per entry, smallest where they are equal."""
 
 
-class Networks(nn.Module):
-    """One network per modality, u → log λ(u), held as stacked parameters so that one product serves both.
+class Network(nn.Module):
+    """One modality's u → log λ(u).
 
     a = LN(relu(W1 u)); b = LN(relu(W2 a)); out = W3 relu(b + u), with W1: d → h, W2: h → d, W3: d → 1 (released code).
     """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.weight1, self.bias1 = _parameter(2, width, hidden), _parameter(2, 1, hidden)
-        self.gain1, self.shift1 = _parameter(2, 1, hidden), _parameter(2, 1, hidden)
-        self.weight2, self.bias2 = _parameter(2, hidden, width), _parameter(2, 1, width)
-        self.gain2, self.shift2 = _parameter(2, 1, width), _parameter(2, 1, width)
-        self.weight3, self.bias3 = _parameter(2, width, 1), _parameter(2, 1, 1)
+        # PyTorch's own start would draw from the generator that the encoders depend on
+        self.linear1, self.norm1 = nn.utils.skip_init(nn.Linear, width, hidden), nn.LayerNorm(hidden)
+        self.linear2, self.norm2 = nn.utils.skip_init(nn.Linear, hidden, width), nn.LayerNorm(width)
+        self.linear3 = nn.utils.skip_init(nn.Linear, width, 1)
 
     @torch.no_grad()
-    def initialise(self, seed: int) -> None:
-        """Fresh parameters, the same on every rank and device: uniform in ±1/√fan_in, as PyTorch's linear layers."""
-        generator = torch.Generator().manual_seed(seed)
-        for weight, bias in ((self.weight1, self.bias1), (self.weight2, self.bias2), (self.weight3, self.bias3)):
-            bound = weight.shape[1] ** -0.5
-            for parameter in (weight, bias):
+    def initialise(self, generator: torch.Generator) -> None:
+        """Fresh parameters from a CPU generator: uniform in ±1/√fan_in, as PyTorch's linear layers."""
+        for layer in (self.linear1, self.linear2, self.linear3):
+            bound = layer.in_features**-0.5
+            for parameter in (layer.weight, layer.bias):
                 fresh = torch.empty(parameter.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
                 parameter.copy_(fresh)
-        for gain, shift in ((self.gain1, self.shift1), (self.gain2, self.shift2)):
-            gain.fill_(1.0)
-            shift.zero_()
+        self.norm1.reset_parameters()
+        self.norm2.reset_parameters()
 
     def forward(self, features: Tensor) -> Tensor:
-        """(2, b, d) images and texts → (2, b) log λ."""
-        features = features.to(self.weight1.dtype)
-        a = affine(features, self.weight1, self.bias1).relu_()
-        a = torch.addcmul(self.shift1, functional.layer_norm(a, a.shape[-1:]), self.gain1)
-        b = affine(a, self.weight2, self.bias2).relu_()
-        b = torch.addcmul(self.shift2, functional.layer_norm(b, b.shape[-1:]), self.gain2)
-        # A product with one column: element by element it is several times faster than as a matrix product.
-        return ((b + features).relu_() * self.weight3.mT).sum(-1) + self.bias3[:, 0]
+        """(b, d) → (b,) log λ."""
+        features = features.to(self.linear1.weight.dtype)
+        a = self.norm1(linear(features, self.linear1.weight, self.linear1.bias, relu=True))
+        b = self.norm2(linear(a, self.linear2.weight, self.linear2.bias, relu=True))
+        return self.linear3((b + features).relu_()).squeeze(-1)
+
+
+class Networks(nn.Module):
+    """The networks of both modalities."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.image, self.text = Network(width, hidden), Network(width, hidden)
+        self.initialise(0)
+
+    def initialise(self, seed: int) -> None:
+        """Fresh parameters, the same on every rank and device."""
+        generator = torch.Generator().manual_seed(seed)
+        self.image.initialise(generator)
+        self.text.initialise(generator)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        """Images and texts (b, d) → (2, b) log λ."""
+        return torch.stack([self.image(image), self.text(text)])
 
 
 class Amortization(nn.Module):
@@ -85,7 +97,8 @@ class Amortization(nn.Module):
     def start_at(self, log_z: Tensor) -> None:
         """Set the output biases of online and target networks to `log_z` (2,)."""
         for networks in (self.online, self.target):
-            networks.bias3.copy_(log_z.view(2, 1, 1))
+            networks.image.linear3.bias.copy_(log_z[:1])
+            networks.text.linear3.bias.copy_(log_z[1:])
 
     def fit(self, image: Tensor, text: Tensor, log_target: Tensor, divergence: Divergence, steps: int) -> None:
         """`steps` Adam steps on the mean divergence over the pairs of all ranks, summed over the modalities.
@@ -97,8 +110,9 @@ class Amortization(nn.Module):
         for _ in range(steps):
             self.optimizer.zero_grad()
             with torch.enable_grad():
-                for rows, part in _stacks(image, text):
-                    (divergence(self.online(part), log_target[:, rows]).sum() / len(image)).backward()
+                for rows in _chunks(len(image)):
+                    estimate = self.online(image[rows], text[rows])
+                    (divergence(estimate, log_target[:, rows]).sum() / len(image)).backward()
             average_gradients(parameters, self.world_size)
             if self.grad_clip is not None:
                 nn.utils.clip_grad_norm_(parameters, self.grad_clip, foreach=True)
@@ -109,7 +123,8 @@ class Amortization(nn.Module):
     @torch.no_grad()
     def estimate(networks: Networks, image: Tensor, text: Tensor) -> Tensor:
         """log λ (2, b) of `networks` for features (b, d), as a constant of the features' type."""
-        return torch.cat([networks(part) for _, part in _stacks(image, text)], dim=1).to(image.dtype)
+        parts = [networks(image[rows], text[rows]) for rows in _chunks(len(image))]
+        return torch.cat(parts, dim=1).to(image.dtype)
 
     @torch.no_grad()
     def update_target(self, alpha: float) -> None:
@@ -124,12 +139,6 @@ class Amortization(nn.Module):
         self.optimizer.load_state_dict(state)
 
 
-def _stacks(image: Tensor, text: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Slices of pairs with their features (2, rows, d), few enough to pass through the networks at once."""
-    for start in range(0, len(image), CHUNK):
-        rows = slice(start, start + CHUNK)
-        yield rows, torch.stack([image[rows], text[rows]])
-
-
-def _parameter(*shape: int) -> nn.Parameter:
-    return nn.Parameter(torch.zeros(shape, dtype=torch.float32))
+def _chunks(pairs: int) -> list[slice]:
+    """Slices of so many pairs, few enough each to pass through the networks at once."""
+    return [slice(start, start + CHUNK) for start in range(0, pairs, CHUNK)]

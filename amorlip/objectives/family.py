@@ -54,18 +54,19 @@ class _Contrast(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, image, text, logit_scale, pairs: Pairs, normalisation: Normalisation) -> Tensor:
-        loss, *gradients = _loss_and_gradients(pairs, normalisation)
-        ctx.save_for_backward(*gradients)
+        loss, to_image, to_text, to_scale = _loss_and_gradients(pairs, normalisation)
+        ctx.save_for_backward(to_image, to_text, pairs.logit_scale / len(pairs.image), to_scale)
         return loss
 
     @staticmethod
     def backward(ctx, grad_output: Tensor):
-        to_image, to_text, to_scale = ctx.saved_tensors
-        return grad_output * to_image, grad_output * to_text, grad_output * to_scale, None, None
+        to_image, to_text, scale, to_scale = ctx.saved_tensors
+        factor = grad_output * scale
+        return factor * to_image, factor * to_text, grad_output * to_scale, None, None
 
 
 def _loss_and_gradients(pairs: Pairs, normalisation: Normalisation) -> tuple[Tensor, ...]:
-    """L, dL/dimage (b, d), dL/dtext (b, d), dL/dτ ()."""
+    """L, dL/dimage (b, d) and dL/dtext (b, d), both times b/τ, and dL/dτ ()."""
     log_lambda = normalisation.log_lambda.detach()
     total, to_image, to_text = _negatives(pairs, log_lambda - pairs.log_weight)
     own = normalisation.positive_weight * (pairs.positive_logits - log_lambda).exp().sum(0)
@@ -74,9 +75,8 @@ def _loss_and_gradients(pairs: Pairs, normalisation: Normalisation) -> tuple[Ten
     to_text.addcmul_(pull, pairs.image, value=-1)
     count = len(pairs.image)
     loss = total / count + (own - normalisation.coefficients * pairs.positive_logits).mean()
-    to_scale = (to_image * pairs.image).sum() / count
-    scale = pairs.logit_scale / count
-    return loss, to_image.mul_(scale), to_text.mul_(scale), to_scale
+    to_scale = torch.dot(to_image.flatten(), pairs.image.flatten()) / count
+    return loss, to_image, to_text, to_scale
 
 
 def _negatives(pairs: Pairs, log_lambda: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,13 +94,13 @@ def _strip(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Σ P_ij, P·keys and, if wanted, Pᵀ·queries, with P_ij = (1/λ_i + 1/λ_j) exp(τ s_ij) for j ≠ i and P_ii = 0."""
     total = logits.queries.new_zeros(())
-    to_queries = torch.empty_like(logits.queries)
-    to_keys = torch.zeros_like(logits.keys) if with_keys else None
+    to_queries, to_keys = [], None
     for rows, block in logits.blocks():
         weights = torch.sub(block, log_lambda_rows[rows, None]).exp_()
         weights += torch.sub(block, log_lambda_columns).exp_()
         total += weights.sum()
-        to_queries[rows] = product(weights, logits.keys)
-        if to_keys is not None:
-            to_keys += product(weights.T, logits.queries[rows])
-    return total, to_queries, to_keys
+        to_queries.append(product(weights, logits.keys))
+        if with_keys:
+            part = product(weights.T, logits.queries[rows])
+            to_keys = part if to_keys is None else to_keys.add_(part)
+    return total, to_queries[0] if len(to_queries) == 1 else torch.cat(to_queries), to_keys

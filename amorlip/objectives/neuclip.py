@@ -13,7 +13,7 @@ from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.collectives import average_gradients, gather
 from amorlip.objectives.global_contrastive import add_constant, log_mean_negatives, ratio_term
-from amorlip.objectives.products import affine
+from amorlip.objectives.products import linear
 from amorlip.objectives.settings import NeuClip
 from amorlip.objectives.similarities import BLOCK_ELEMENTS, Pairs
 
@@ -52,8 +52,9 @@ class Objective(base.Objective):
     def _alpha(self, pairs: Pairs, rows: slice) -> Tensor:
         """(2, rows) α of some of this rank's images and texts; differentiable in the prototypes."""
         units = normalize(self.prototypes.to(pairs.image.dtype), dim=-1)
-        queries = pairs.logit_scale * torch.stack([pairs.image[rows], pairs.text[rows]])
-        log_mean = affine(queries, units.mT).logsumexp(-1) - math.log(units.shape[1])
+        queries = (pairs.logit_scale * pairs.image[rows], pairs.logit_scale * pairs.text[rows])
+        log_sums = [linear(q, u).logsumexp(-1) for q, u in zip(queries, units, strict=True)]
+        log_mean = torch.stack(log_sums) - math.log(units.shape[1])
         return add_constant(log_mean - pairs.positive_logits[rows], self.settings.eps)
 
     def _parts(self, pairs: Pairs) -> list[slice]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -19,31 +20,31 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return a.detach() @ b.detach()
 
 
-def affine(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """features @ weight + bias for stacks of matrices, differentiable: (s, m, k), (s, k, n), (s, 1, n) → (s, m, n)."""
+def linear(features: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
+    """features @ weight.T + bias, and its positive part, differentiable: (m, k), (n, k), (n,) → (m, n)."""
     if _by_onednn(features):
-        result = _Products.apply(features, weight)
-        return result if bias is None else result.add_(bias)
-    return torch.bmm(features, weight) if bias is None else torch.baddbmm(bias, features, weight)
+        return _Linear.apply(features, weight, bias, "relu" if relu else "none")
+    result = functional.linear(features, weight, bias)
+    return result.relu_() if relu else result
 
 
 def _by_onednn(tensor: Tensor) -> bool:
     return _ONEDNN and tensor.device.type == "cpu" and tensor.dtype == torch.float32
 
 
-def _products(left: Tensor, right: Tensor) -> Tensor:
-    return torch.stack([product(a, b) for a, b in zip(left, right, strict=True)])
-
-
-class _Products(torch.autograd.Function):
+class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, left: Tensor, right: Tensor) -> Tensor:
-        ctx.save_for_backward(left, right)
-        return _products(left, right)
+    def forward(ctx, features: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+        result = torch.ops.mkldnn._linear_pointwise(features, weight, bias, activation, [], "")
+        ctx.activation = activation
+        ctx.save_for_backward(features, weight, result if activation == "relu" else None)
+        return result
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        left, right = ctx.saved_tensors
-        to_left = _products(gradient, right.mT) if ctx.needs_input_grad[0] else None
-        to_right = _products(left.mT, gradient) if ctx.needs_input_grad[1] else None
-        return to_left, to_right
+        features, weight, result = ctx.saved_tensors
+        if ctx.activation == "relu":
+            gradient = torch.ops.aten.threshold_backward(gradient, result, 0)
+        to_features = product(gradient, weight) if ctx.needs_input_grad[0] else None
+        to_weight = product(gradient.T, features) if ctx.needs_input_grad[1] else None
+        return to_features, to_weight, gradient.sum(0) if ctx.needs_input_grad[2] else None, None

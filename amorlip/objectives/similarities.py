@@ -26,7 +26,7 @@ class Logits:
     def __init__(self, queries: Tensor, keys: Tensor, logit_scale: Tensor, offset: int) -> None:
         """`queries` (b, d), `keys` (B, d)."""
         self.queries, self.keys = queries, keys
-        self._scaled, self._offset = queries * logit_scale, offset
+        self._logit_scale, self._offset = logit_scale, offset
         self._rows = max(1, min(len(queries), BLOCK_ELEMENTS // len(keys)))
         self._whole: Tensor | None = None
 
@@ -42,7 +42,7 @@ class Logits:
             yield rows, self._block(rows)
 
     def _block(self, rows: slice) -> Tensor:
-        logits = product(self._scaled[rows], self.keys.T)
+        logits = product(self.queries[rows], self.keys.T).mul_(self._logit_scale)
         logits.diagonal(self._offset + rows.start)[: len(logits)].fill_(-math.inf)
         return logits
 

@@ -32,20 +32,27 @@ def run(objective, steps, start=0, tau=14.3):
     return features, loss
 
 
-def network(networks, modality, features):
+def network(one, features):
     """The network as method.md writes it, one sample at a time."""
-    p = {name: value.detach()[modality] for name, value in networks.named_parameters()}
-    norm = lambda v, gain, shift: (v - v.mean()) / (v.var(unbiased=False) + 1e-5).sqrt() * gain[0] + shift[0]  # noqa: E731
+    p = {name: value.detach() for name, value in one.named_parameters()}
+    norm = lambda v, gain, shift: (v - v.mean()) / (v.var(unbiased=False) + 1e-5).sqrt() * gain + shift  # noqa: E731
     values = []
     for u in features.detach():
-        a = norm((u @ p["weight1"] + p["bias1"][0]).clamp_min(0), p["gain1"], p["shift1"])
-        b = norm((a @ p["weight2"] + p["bias2"][0]).clamp_min(0), p["gain2"], p["shift2"])
-        values.append((b + u).clamp_min(0) @ p["weight3"][:, 0] + p["bias3"][0, 0])
+        a = (p["linear1.weight"] @ u + p["linear1.bias"]).clamp_min(0)
+        a = norm(a, p["norm1.weight"], p["norm1.bias"])
+        b = (p["linear2.weight"] @ a + p["linear2.bias"]).clamp_min(0)
+        b = norm(b, p["norm2.weight"], p["norm2.bias"])
+        values.append(p["linear3.weight"][0] @ (b + u).clamp_min(0) + p["linear3.bias"][0])
     return torch.stack(values)
 
 
+def first_layer(networks):
+    return networks.image.linear1.weight
+
+
 def networks_output(networks, features):
-    return torch.stack([network(networks, 0, features.image_features), network(networks, 1, features.text_features)])
+    images, texts = features.image_features, features.text_features
+    return torch.stack([network(networks.image, images), network(networks.text, texts)])
 
 
 def expected_loss(objective, features, log_lambda, positive_weight=1e-3, rho=8.5):
@@ -127,11 +134,11 @@ def test_stage_one_is_adam_with_clipping():
     run(objective, 1)
     features = reference.make_features(seed=0)
     log_z = reference.log_partitions(features, 1e-3).detach()
-    stacked = torch.stack([features.image_features, features.text_features]).detach()
+    pairs = features.image_features.detach(), features.text_features.detach()
     parameters = list(online.parameters())
     first, second = [torch.zeros_like(p) for p in parameters], [torch.zeros_like(p) for p in parameters]
     for t in (1, 2, 3):
-        found = torch.autograd.grad((online(stacked) - log_z).square().mean(1).sum(), parameters)
+        found = torch.autograd.grad((online(*pairs) - log_z).square().mean(1).sum(), parameters)
         norm = torch.cat([g.flatten() for g in found]).norm()
         assert norm > 0.05
         for p, g, m, v in zip(parameters, found, first, second, strict=True):
@@ -145,7 +152,7 @@ def test_stage_one_is_adam_with_clipping():
 
 def test_schedule_of_fits_and_target_updates():
     objective = create(t_online=2, t_target=3, alpha=0.5, bias_init="zero")
-    online, target = objective.amortization.online.weight1, objective.amortization.target.weight1
+    online, target = first_layer(objective.amortization.online), first_layer(objective.amortization.target)
     changed = []
     for step in range(5):
         before = online.detach().clone(), target.detach().clone()
@@ -167,18 +174,18 @@ def test_reinitialisation():
     objective = create()
     run(objective, 5)
     old_target = copy.deepcopy(objective.amortization.target.state_dict())
-    online = objective.amortization.online.weight1.detach().clone()
+    online = first_layer(objective.amortization.online).detach().clone()
     objective.start_epoch(1)
     for name, value in objective.amortization.previous.state_dict().items():
         assert torch.equal(value, old_target[name])
-    assert not torch.equal(online, objective.amortization.online.weight1)
-    assert torch.equal(objective.amortization.target.weight1, objective.amortization.online.weight1)
+    assert not torch.equal(online, first_layer(objective.amortization.online))
+    assert torch.equal(first_layer(objective.amortization.target), first_layer(objective.amortization.online))
     assert not objective.amortization.optimizer.state
     kept = create(reinitialise=False)
     run(kept, 5)
-    online = kept.amortization.online.weight1.detach().clone()
+    online = first_layer(kept.amortization.online).detach().clone()
     kept.start_epoch(1)
-    assert torch.equal(online, kept.amortization.online.weight1) and kept.amortization.optimizer.state
+    assert torch.equal(online, first_layer(kept.amortization.online)) and kept.amortization.optimizer.state
 
 
 def test_starting_an_epoch_twice_changes_nothing():
@@ -221,10 +228,10 @@ def test_alpha_may_rise_with_the_epochs():
     ):
         assert torch.equal(ours, online)
     run(objective, 4, start=1)
-    before = objective.amortization.target.weight1.clone()
+    before = first_layer(objective.amortization.target).clone()
     run(objective, 1, start=5)
-    expected = 0.45 * before + 0.55 * objective.amortization.online.weight1
-    torch.testing.assert_close(objective.amortization.target.weight1, expected.detach())
+    expected = 0.45 * before + 0.55 * first_layer(objective.amortization.online)
+    torch.testing.assert_close(first_layer(objective.amortization.target), expected.detach())
 
 
 @pytest.mark.parametrize(("rule", "rate"), [("constant", 2e-3), ("times_ranks", 8e-3)])
@@ -239,7 +246,7 @@ def test_seeds_and_epochs_start_differently_and_ranks_alike():
         epoch = changes.pop("epoch", 0)
         objective = registry.create("amorlip_l2log", {}, reference.make_context(**changes))
         objective.start_epoch(epoch)
-        return objective.amortization.online.weight1
+        return first_layer(objective.amortization.online)
 
     assert torch.equal(start(), start(world_size=2, rank=1))
     assert not torch.equal(start(), start(seed=4)) and not torch.equal(start(), start(epoch=1))

@@ -42,7 +42,7 @@ def fresh_networks() -> Amortization:
 
 def squared_error(networks, features, log_z) -> float:
     with torch.no_grad():
-        return float((networks(features) - log_z).square().mean())
+        return float((networks(*features) - log_z).square().mean())
 
 
 def fit(amortization, name, batches, steps):

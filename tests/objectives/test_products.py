@@ -26,16 +26,19 @@ def test_float32_is_not_reduced():
     assert float((products.product(a.float(), b.float()) - a @ b).norm() / (a @ b).norm()) < 2e-6
 
 
+@pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_affine_and_its_gradients(with_bias):
+def test_linear_and_its_gradients(with_bias, relu):
     generator = torch.Generator().manual_seed(0)
-    shapes = [(2, 9, 5), (2, 5, 4), (2, 1, 4)][: 2 + with_bias]
+    shapes = [(9, 5), (4, 5), (4,)][: 2 + with_bias]
     exact = [torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in shapes]
     rough = [tensor.detach().float().requires_grad_() for tensor in exact]
-    weight = torch.randn(2, 9, 4, generator=generator, dtype=torch.float64)
-    expected = exact[0] @ exact[1] + (exact[2] if with_bias else 0.0)
-    found = products.affine(*rough)
+    weight = torch.randn(9, 4, generator=generator, dtype=torch.float64)
+    expected = exact[0] @ exact[1].T + (exact[2] if with_bias else 0.0)
+    expected = expected.clamp_min(0) if relu else expected
+    found = products.linear(*rough, relu=relu)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(products.linear(*exact, relu=relu), expected)
     ours = torch.autograd.grad((found * weight.float()).sum(), rough)
     theirs = torch.autograd.grad((expected * weight).sum(), exact)
     for a, b in zip(ours, theirs, strict=True):
