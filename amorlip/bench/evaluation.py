@@ -47,8 +47,8 @@ SIDE = 64
 CLASSES, TEMPLATES, CAPTIONS, WORDS = 100, ["a photo of a {c}.", "a drawing of a {c}.", "{c}"], 5, 500
 FEW = 12
 """Size of a set for a first call: one small batch of images, and enough for recall@10 to choose from."""
-WIDTH = models.embed_dim("demo")
-"""Of the features in the case of metrics alone: those of the demo's model."""
+WIDTHS = {"retrieval metrics": models.embed_dim("demo"), "retrieval metrics, ViT-B-32": models.embed_dim("ViT-B-32")}
+"""Of the features in the cases of metrics alone: those of two models."""
 TOLERANCE = 2e-3
 """Largest difference of a metric: with an untrained model, the last bits decide on a few of the images."""
 
@@ -84,7 +84,7 @@ class Result:
 CASES = [
     Case("classification", 10_000, "images"),
     Case("retrieval", 1_000, "images with 5 captions"),
-    Case("retrieval metrics", 5_000, "images with 5 captions"),
+    *(Case(name, 5_000, "images with 5 captions") for name in WIDTHS),
     Case("association", 300, "rounds"),
 ]
 HEADING = """\
@@ -198,10 +198,10 @@ def _write_association(folder: Path, size: int) -> None:
     pack(folder, folder)
 
 
-def _write_features(folder: Path, size: int) -> None:
+def _write_features(width: int, folder: Path, size: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(size, WIDTH, generator=generator)
-    noise = torch.randn(size * CAPTIONS, WIDTH, generator=generator)
+    images = torch.randn(size, width, generator=generator)
+    noise = torch.randn(size * CAPTIONS, width, generator=generator)
     texts = images.repeat_interleave(CAPTIONS, dim=0) + 5 * noise
     torch.save((normalize(images, dim=1), normalize(texts, dim=1)), folder / "features.pt")
 
@@ -328,16 +328,16 @@ def _play_by_rounds(
 WRITERS: dict[str, Callable[[Path, int], None]] = {
     "classification": _write_classification,
     "retrieval": _write_retrieval,
-    "retrieval metrics": _write_features,
     "association": _write_association,
+    **{name: partial(_write_features, width) for name, width in WIDTHS.items()},
 }
 SIDES: dict[tuple[str, str], Callable[[Path], Measured]] = {
     ("classification", "ours"): partial(_ours, "classification", "acc1"),
     ("classification", "peer"): _peer_classification,
     ("retrieval", "ours"): partial(_ours, "retrieval", "mean_recall@1"),
     ("retrieval", "peer"): _peer_retrieval,
-    ("retrieval metrics", "ours"): _our_metrics,
-    ("retrieval metrics", "peer"): _peer_metrics,
+    **{(name, "ours"): _our_metrics for name in WIDTHS},
+    **{(name, "peer"): _peer_metrics for name in WIDTHS},
     ("association", "ours"): partial(_ours, "association", "jaccard_score"),
     ("association", "peer"): _peer_association,
 }
