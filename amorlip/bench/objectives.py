@@ -17,6 +17,7 @@ import torch
 from open_clip.loss import ClipLoss
 from torch.nn.functional import normalize
 
+from amorlip import malloc
 from amorlip.bench import memory, report
 from amorlip.bench.report import Column
 from amorlip.objectives import registry
@@ -88,8 +89,10 @@ def all_cases() -> list[Case]:
 def run(output_json: Path, output_md: Path, cases: list[Case] | None = None, rounds: int = 7) -> list[Result]:
     """Measure `cases` on the CPU and, where there is one, on the GPU; write both files.
 
-    Each of up to `rounds` rounds times the reference and then the method; the figures are medians over rounds.
+    Each of up to `rounds` rounds times the reference and then the method; the figures are medians over rounds. Freed
+    memory is kept, as in training.
     """
+    malloc.keep_freed()
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     todo = [(case, device) for device in devices for case in cases or all_cases()]
     results = []

@@ -5,7 +5,6 @@ Every function works the same with one process, where nothing is exchanged and n
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +16,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from amorlip import malloc
 from amorlip.errors import AmorlipError
 
 PATIENCE = timedelta(hours=1)
 """How long ranks wait for one another: rank 0 evaluates alone after an epoch."""
 MEETING = "AMORLIP_MEETING"
 """Environment variable with the address at which the ranks meet (PyTorch's `init_method`); torchrun's if not set."""
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Parameters of glibc's `mallopt`, of its malloc.h."""
 
 
 @dataclass(frozen=True)
@@ -143,19 +140,7 @@ def _set_up(device: torch.device, threads: int) -> None:
     torch.set_flush_denormal(True)
     # Filling new memory is for finding bugs; deterministic algorithms switch it on, and it costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False
-    _keep_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Ask glibc to hand large tensors' memory to the next ones, as PyTorch does on a GPU.
-
-    Returned to the system and asked for again in every step, it is filled with zeros page by page each time: a tenth of
-    the demo's step. Other C libraries are left as they are.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 2**25)  # the largest value that it takes
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    malloc.keep_freed()
 
 
 def _init_process_group(device: torch.device, rank: int, size: int) -> None:
