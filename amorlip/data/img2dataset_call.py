@@ -34,6 +34,9 @@ def run(urls: Path, output: Path, image: ImageStorage, speed: DownloadSettings, 
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     # OpenCV looks at an image's header and refuses it before it takes the memory.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MOST_PIXELS)
+    # Python's tracker of semaphores tells what an interrupted pool left, at any moment, after it has cleared it away.
+    silence = "ignore::UserWarning:multiprocessing.resource_tracker"
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), silence]))
     main = importlib.import_module("img2dataset.main")
     from amorlip.data.bounded_download import BoundedDownloader
 
