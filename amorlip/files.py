@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +75,15 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write `data` whole or not at all.
+
+    For libraries that would write to a temporary file of their own, which a killed process leaves behind.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON; NaN and infinities are refused (ValueError)."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
@@ -88,10 +96,9 @@ def sha256(path: Path | str) -> str:
 
 
 def _disk_trouble(error: BaseException | None) -> int | None:
-    """The error number of a disk's trouble behind `error`; Rust's libraries tell it in words."""
+    """The error number of a disk's trouble behind `error`."""
     while error is not None:
-        words = re.search(r"\(os error (\d+)\)", str(error))
-        number = int(words[1]) if words else getattr(error, "errno", None)
+        number = getattr(error, "errno", None)
         if number in DISK_TROUBLE:
             return number
         error = error.__cause__ or error.__context__

@@ -19,13 +19,13 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .config import Augmentation, unknown_key
 from .data.augment import RandomResizedCrop
 from .errors import AmorlipError, lacks_memory
-from .files import atomic_path
+from .files import write_bytes
 
 Transform = Callable[[Image.Image], Tensor]
 """A picture → float32 (3, H, W), normalised."""
@@ -154,8 +154,7 @@ def export(model: nn.Module, path: Path | str) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     bias = state.pop("logit_bias", None)
     metadata = {} if bias is None else {"logit_bias": repr(bias.item())}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={"format": "pt", **metadata})
+    write_bytes(path, save(state, metadata={"format": "pt", **metadata}))
 
 
 def load(path: Path | str, model: str) -> tuple[nn.Module, EvalTransform, Tokenizer]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
-from amorlip.files import atomic_path
+from amorlip import files
 
 
 @dataclass
@@ -44,6 +44,5 @@ class FeatureCache:
             return features
         except (OSError, SafetensorError):
             features = compute()
-        with atomic_path(path) as temporary:
-            save_file({"features": features.cpu().contiguous()}, temporary)
+        files.write_bytes(path, save({"features": features.cpu().contiguous()}))
         return features

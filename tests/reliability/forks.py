@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from amorlip import files
 from amorlip.config import Run
@@ -46,7 +47,7 @@ def records(output: Path) -> list[dict]:
     return [{name: value for name, value in record.items() if name not in TIMES} for record in found]
 
 
-def is_like(output: Path, whole: Path) -> bool:
-    """True if both runs ended alike, and nothing half-written lies about."""
+def ending(output: Path) -> dict[str, Any]:
+    """How a run ended: the same for two that went alike, with nothing half-written lying about."""
     left = [path.name for path in output.rglob(".*") if path.name != ".lock"]
-    return weights(output) == weights(whole) and records(output) == records(whole) and not left
+    return {"weights": weights(output), "records": records(output), "half-written": left}

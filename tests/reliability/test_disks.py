@@ -79,4 +79,4 @@ def test_a_disk_that_fills_up_during_a_run_costs_only_the_last_steps(tiny_run, t
         subprocess.run(["mount", "-o", f"remount,size={3 * size}", str(output)], check=True)
         assert forks.end(forks.start(tiny_run, tiny_shards, output)) == 0
         assert "going on after step 4" in (output / "train.log").read_text()
-        assert forks.is_like(output, whole)
+        assert forks.ending(output) == forks.ending(whole)
