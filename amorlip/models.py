@@ -22,10 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from .config import Augmentation, unknown_key
-from .data.augment import RandomResizedCrop
-from .errors import AmorlipError, lacks_memory
-from .files import write_bytes
+from amorlip.common.errors import AmorlipError, lacks_memory, unknown_key
+from amorlip.common.files import write_bytes
 
 Transform = Callable[[Image.Image], Tensor]
 """A picture → float32 (3, H, W), normalised."""
@@ -75,11 +73,9 @@ def embed_dim(model: str) -> int:
     return architecture(model)["embed_dim"]
 
 
-def train_transform(model: nn.Module, augmentation: Augmentation) -> RandomResizedCrop:
-    """OpenCLIP's training transform, a random resized crop (bicubic), before `Normalisation`."""
-    size = PreprocessCfg(**model.visual.preprocess_cfg).size
-    scale = (augmentation.crop_scale_min, augmentation.crop_scale_max)
-    return RandomResizedCrop(size, scale)
+def image_size(model: nn.Module) -> int | tuple[int, int]:
+    """Side, or height and width, of the images that the model takes [pixels]."""
+    return PreprocessCfg(**model.visual.preprocess_cfg).size
 
 
 class Normalisation(nn.Module):

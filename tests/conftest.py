@@ -8,6 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.helpers.web import server
+
+__all__ = ["server"]
+
 # A shell's background jobs ignore it, and so would this process and those that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -13,8 +13,9 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from amorlip import models
-from amorlip.config import Augmentation
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.recipe import Augmentation
+from amorlip.loader.augment import train_transform
 
 
 def picture(width: int = 80, height: int = 60) -> Image.Image:
@@ -110,8 +111,8 @@ def test_exported_weights_of_published_architectures_load(tmp_path, name):
 
 def test_train_transform_crops_as_the_recipe_says():
     model = models.create("demo", seed=0)
-    whole = models.train_transform(model, Augmentation(crop_scale_min=1.0))
-    crop = models.train_transform(model, Augmentation(crop_scale_min=0.05, crop_scale_max=0.06))
+    whole = train_transform(models.image_size(model), Augmentation(crop_scale_min=1.0))
+    crop = train_transform(models.image_size(model), Augmentation(crop_scale_min=0.05, crop_scale_max=0.06))
     slope = np.array(Image.linear_gradient("L").convert("RGB"))
     images = [transform(slope, random.Random(0)) for transform in (whole, crop)]
     assert all(image.shape == (3, 32, 32) and image.dtype == torch.uint8 for image in images)

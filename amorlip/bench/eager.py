@@ -16,7 +16,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
 from amorlip import models
-from amorlip.config import Recipe, Run
+from amorlip.config.recipe import Recipe
+from amorlip.config.run import Run
 from amorlip.training import session
 
 SHUFFLED = 1000

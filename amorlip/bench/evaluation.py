@@ -26,20 +26,14 @@ from torch.utils.data import DataLoader
 from amorlip import models
 from amorlip.bench import memory, report
 from amorlip.bench.report import Column
-from amorlip.config import Task, TaskSource
-from amorlip.data.packing import pack
-from amorlip.data.task_files import (
-    Labelled,
-    Round,
-    write_association,
-    write_classification,
-    write_retrieval,
-)
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.common.files import write_text
+from amorlip.config.benchmark import Task, TaskSource
 from amorlip.evaluation import association, retrieval, suite
 from amorlip.evaluation.images import batches
-from amorlip.evaluation.sets import open_association
-from amorlip.files import write_text
+from amorlip.tasks.pack import pack
+from amorlip.tasks.read import open_association
+from amorlip.tasks.write import Labelled, Round, write_association, write_classification, write_retrieval
 
 BATCH = 128
 SIDE = 64

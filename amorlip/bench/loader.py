@@ -26,8 +26,9 @@ from torch import Tensor
 from amorlip import models
 from amorlip.bench import pictures, report
 from amorlip.bench.report import Column
-from amorlip.config import Augmentation
-from amorlip.data.loader import PairLoader, read_index, read_manifest
+from amorlip.config.recipe import Augmentation
+from amorlip.loader.augment import train_transform
+from amorlip.loader.loader import PairLoader, read_index, read_manifest
 
 BATCH = 32
 
@@ -137,7 +138,7 @@ def ours(case: Case, model: torch.nn.Module, folder: Path, epochs: int) -> Itera
         batch_size=BATCH,
         epochs=epochs,
         seed=0,
-        transform=models.train_transform(model, Augmentation(crop_scale_min=case.crop_scale_min)),
+        transform=train_transform(models.image_size(model), Augmentation(crop_scale_min=case.crop_scale_min)),
         tokenizer=models.tokenizer(case.model),
     ).batches()
 

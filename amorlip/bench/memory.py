@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from amorlip import malloc
-from amorlip.errors import AmorlipError
+from amorlip.common import malloc
+from amorlip.common.errors import AmorlipError
 
 
 def peak_mib(prepare: Callable[..., Callable[[], object]], *arguments: Any) -> float:

@@ -17,9 +17,10 @@ import torch
 from open_clip.loss import ClipLoss
 from torch.nn.functional import normalize
 
-from amorlip import malloc
 from amorlip.bench import memory, report
 from amorlip.bench.report import Column
+from amorlip.common import malloc
+from amorlip.config.objectives import OBJECTIVES
 from amorlip.objectives import registry
 from amorlip.objectives.base import Context, Features
 
@@ -81,7 +82,7 @@ def all_cases() -> list[Case]:
     return [
         Case(method, *size, t_online)
         for size in SIZES
-        for method in registry.OBJECTIVES
+        for method in OBJECTIVES
         for t_online in ((1, 8, 0) if method in AMORTIZED else (0,))
     ]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from amorlip.config import Corpus
-from amorlip.data.download import RECORD
-from amorlip.data.shards import build_manifest
-from amorlip.files import write_json
+from amorlip.common.files import write_json
+from amorlip.config.corpus import Corpus
+from amorlip.corpus.download import RECORD
+from amorlip.corpus.manifest import build_manifest
 
 CONTRAST = {"luminance": 55.0, "red-green": 18.0, "blue-yellow": 12.0}
 """Standard deviations, in levels: colours of photographs are mostly shades of one another."""

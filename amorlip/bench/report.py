@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from amorlip.files import write_json, write_text
+from amorlip.common.files import write_json, write_text
 
 
 class Column(NamedTuple):

@@ -18,8 +18,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from amorlip import models
-from amorlip.config import Run
-from amorlip.data.loader import Batch
+from amorlip.config.run import Run
+from amorlip.loader.loader import Batch
 from amorlip.training import distributed, session, towers, transfer
 from amorlip.training.distributed import World
 from amorlip.training.session import Session

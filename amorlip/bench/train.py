@@ -19,14 +19,14 @@ from typing import Any
 
 import torch
 
-from amorlip import resolve
 from amorlip.bench import eager, report, steps
 from amorlip.bench.report import Column
-from amorlip.config import Run
-from amorlip.data.shards import MANIFEST
-from amorlip.errors import AmorlipError
-from amorlip.files import write_json, write_text
-from amorlip.objectives import registry
+from amorlip.common.errors import AmorlipError
+from amorlip.common.files import write_json, write_text
+from amorlip.config.objectives import OBJECTIVES
+from amorlip.config.run import Run
+from amorlip.corpus.manifest import MANIFEST
+from amorlip.study import load_study
 from amorlip.training import distributed, towers
 
 ROOT = Path(__file__).parents[2]
@@ -158,9 +158,9 @@ def tiny(run: Run) -> Run:
 
 def runs_of(scales: list[str]) -> list[Run]:
     """Every method at each of the scales in `config/`, CLIP first."""
-    methods = sorted(registry.OBJECTIVES, key=lambda name: name != "clip")
+    methods = sorted(OBJECTIVES, key=lambda name: name != "clip")
     selection = {"name": "bench", "scales": scales, "methods": methods, "seeds": [0], "experiments": ["table1"]}
-    study = resolve.load({**selection, "benchmark": "demo" if scales == ["demo"] else "datacomp38"}, ROOT / "config")
+    study = load_study({**selection, "benchmark": "demo" if scales == ["demo"] else "datacomp38"}, ROOT / "config")
     return [run for _, run in study.runs]
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from amorlip.config import Benchmark, unknown_key
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.config.benchmark import Benchmark
 
 
 def averages(benchmark: Benchmark, values: Mapping[str, float | None]) -> dict[str, float | None]:

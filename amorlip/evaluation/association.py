@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from amorlip.config import Task
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.benchmark import TaskDefinition
 from amorlip.evaluation import bootstrap
 from amorlip.evaluation.features import Encoder
 from amorlip.evaluation.result import Result
-from amorlip.evaluation.sets import AssociationSet, open_association
+from amorlip.tasks.read import AssociationSet, open_association
 
 SIZES = {"jaccard_score_5-6": (5, 6), "jaccard_score_10-12": (10, 12)}
 """Metric → numbers of candidates of the rounds it averages."""
 
 
-def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
+def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
     """Play all rounds; every distinct image is encoded once.
 
     Raises AmorlipError where the set is faulty or its number of rounds is not the task's.

@@ -13,13 +13,13 @@ import pandas as pd
 import torch
 from sklearn.metrics import f1_score, recall_score
 
-from amorlip.config import Task
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.benchmark import TaskDefinition
 from amorlip.evaluation import bootstrap, groups
 from amorlip.evaluation.features import Encoder
 from amorlip.evaluation.ranks import rank_of
 from amorlip.evaluation.result import Result
-from amorlip.evaluation.sets import ClassificationSet, open_classification
+from amorlip.tasks.read import ClassificationSet, open_classification
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Predictions:
         return {f"acc{k}": self.ranks < k for k in (1, 5) if self.classes >= k}
 
 
-def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
+def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
     """Score a set in the classification layout in one pass over its images.
 
     Raises AmorlipError where the set is faulty or its size is not the task's.

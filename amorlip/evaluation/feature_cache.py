@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from amorlip import files
+from amorlip.common import files
 
 
 @dataclass

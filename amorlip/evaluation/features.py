@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.images import ImageBatch, batches
-from amorlip.evaluation.sets import Record
+from amorlip.tasks.read import Record
 
 PROMPTS_AT_ONCE = 4096
 """Prompts whose features are held at a time while class embeddings are averaged."""

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from amorlip.errors import AmorlipError
-from amorlip.evaluation.sets import Record
+from amorlip.common.errors import AmorlipError
+from amorlip.tasks.read import Record
 
 
 class ImageBatch(NamedTuple):

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from amorlip.config import Task
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.common.matmul import product
+from amorlip.config.benchmark import TaskDefinition
 from amorlip.evaluation import bootstrap
 from amorlip.evaluation.features import Encoder
 from amorlip.evaluation.ranks import rank_of
 from amorlip.evaluation.result import Result
-from amorlip.evaluation.sets import RetrievalSet, open_retrieval
-from amorlip.objectives.products import product
+from amorlip.tasks.read import RetrievalSet, open_retrieval
 
 RECALLS = (1, 5, 10)
 SCORES_AT_ONCE = 2**20
@@ -26,7 +26,7 @@ SCORES_KEPT = 2**28
 """1 GiB of scores."""
 
 
-def evaluate(encoder: Encoder, task: Task, folder: Path) -> Result:
+def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
     """Score a set of images with captions. Raises AmorlipError where it is faulty or its size is not the task's."""
     data = open_retrieval(folder)
     images = len(data.keys)

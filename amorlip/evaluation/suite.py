@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from amorlip.config import Task
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.common.files import atomic_path
+from amorlip.config.benchmark import TaskDefinition
 from amorlip.evaluation import association, classification, retrieval
 from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.features import Encoder, Preprocess, evaluation_mode
 from amorlip.evaluation.result import Result
-from amorlip.files import atomic_path
 
-EVALUATORS: dict[str, Callable[[Encoder, Task, Path], Result]] = {
+EVALUATORS: dict[str, Callable[[Encoder, TaskDefinition, Path], Result]] = {
     "classification": classification.evaluate,
     "classification_grouped": classification.evaluate,
     "retrieval": retrieval.evaluate,
@@ -30,7 +30,7 @@ def evaluate(
     model: nn.Module,
     preprocess: Preprocess,
     tokenizer: Callable[[list[str]], torch.Tensor],
-    task: Task,
+    task: TaskDefinition,
     folder: Path,
     *,
     device: torch.device | str,
@@ -57,7 +57,7 @@ def evaluate(
     start = time.perf_counter()
     taken = 0 if cache is None else cache.taken
     if not folder.is_dir():
-        raise AmorlipError(f"{folder} does not exist; it should hold the files of the task '{task.title}'")
+        raise AmorlipError(f"{folder} does not exist; it should hold the files of an evaluation task")
     encoder = Encoder(
         model, preprocess, tokenizer, torch.device(device), precision, batch_size, workers, full_predictions, cache
     )
@@ -65,7 +65,7 @@ def evaluate(
         result = EVALUATORS[task.kind](encoder, task, folder)
     if task.main_metric not in result.metrics:
         known = ", ".join(result.metrics)
-        raise AmorlipError(f"{folder} cannot give the main metric '{task.main_metric}' of '{task.title}', only {known}")
+        raise AmorlipError(f"{folder} cannot give the main metric '{task.main_metric}' ; it gives {known}")
     if predictions is not None:
         with atomic_path(predictions) as temporary:
             result.rows.to_parquet(temporary, index=False)

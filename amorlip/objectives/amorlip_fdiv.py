@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from amorlip.config.objectives import AmorlipFDiv
 from amorlip.objectives import divergences
-from amorlip.objectives.amortized import AmortizedObjective
-from amorlip.objectives.settings import AmorlipFDiv
+from amorlip.objectives.amorlip import AmortizedObjective
 
 
 class Objective(AmortizedObjective):

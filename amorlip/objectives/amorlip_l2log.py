@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amorlip.objectives.amortized import AmortizedObjective
+from amorlip.objectives.amorlip import AmortizedObjective
 from amorlip.objectives.divergences import l2_log
 
 

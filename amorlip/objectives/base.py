@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from amorlip.config import Section
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.base import Section
 
 
 @dataclass(frozen=True)

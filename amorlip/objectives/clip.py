@@ -5,7 +5,7 @@ from __future__ import annotations
 from amorlip.objectives import base
 from amorlip.objectives.base import Features, Loss
 from amorlip.objectives.diagnostics import partition_statistics
-from amorlip.objectives.family import Normalisation, contrast, infonce_bound
+from amorlip.objectives.shared_loss import Normalisation, contrast, infonce_bound
 from amorlip.objectives.similarities import Pairs
 
 

@@ -10,15 +10,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from amorlip.config.objectives import FastClip
 from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
-from amorlip.objectives.global_contrastive import (
-    RunningAverages,
-    cosine_gamma,
-    log_mean_negatives,
-    ratio_term,
-)
-from amorlip.objectives.settings import FastClip
+from amorlip.objectives.global_contrastive import RunningAverages, cosine_gamma, log_mean_negatives, ratio_term
 from amorlip.objectives.similarities import Pairs
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from amorlip.objectives.base import Context, Features
 from amorlip.objectives.collectives import gather
 from amorlip.objectives.diagnostics import estimation_error, partition_statistics
-from amorlip.objectives.family import Normalisation, contrast
+from amorlip.objectives.shared_loss import Normalisation, contrast
 from amorlip.objectives.similarities import Pairs
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from amorlip.common.matmul import linear
+from amorlip.config.objectives import NeuClip
 from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.collectives import average_gradients, gather
 from amorlip.objectives.global_contrastive import add_constant, log_mean_negatives, ratio_term
-from amorlip.objectives.products import linear
-from amorlip.objectives.settings import NeuClip
 from amorlip.objectives.similarities import BLOCK_ELEMENTS, Pairs
 
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.common.matmul import product
 from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.collectives import others
 from amorlip.objectives.diagnostics import partition_statistics
-from amorlip.objectives.products import product
 from amorlip.objectives.similarities import BLOCK_ELEMENTS, Pairs
 
 

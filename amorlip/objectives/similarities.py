@@ -12,9 +12,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from amorlip.common.matmul import product
 from amorlip.objectives.base import Context, Features
 from amorlip.objectives.collectives import gather
-from amorlip.objectives.products import product
 
 BLOCK_ELEMENTS = 2**22
 """Largest number of logits held at once; a matrix of this size or less is computed once and kept for the step."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from amorlip.config.objectives import SogClr
 from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.global_contrastive import RunningAverages, log_mean_negatives, ratio_term
-from amorlip.objectives.settings import SogClr
 from amorlip.objectives.similarities import Pairs
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from amorlip.config import Benchmark, Experiment, unknown_key
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.config.benchmark import Benchmark
+from amorlip.config.experiment import Experiment
 from amorlip.evaluation.aggregate import averages
 
 ROW = ["scale", "method", "variant"]

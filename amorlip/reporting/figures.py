@@ -1,6 +1,6 @@
 """Figures: from result files to png and pdf.
 
-A new figure is one function in `FUNCTIONS` and one options type in `amorlip.reporting.options`. A function takes the
+A new figure is one function in `FUNCTIONS` and one options type in `amorlip.config.experiment`. A function takes the
 inputs, its options and the style, and returns a matplotlib figure.
 """
 
@@ -18,11 +18,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from amorlip.config import Benchmark, Experiment, FigureStyle, unknown_key
-from amorlip.errors import AmorlipError
-from amorlip.reporting import collect, options, style
+from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.config.benchmark import Benchmark
+from amorlip.config.experiment import AccuracyOverEpochs, DifferenceToBaseline, Experiment, TrainingCurves, options_type
+from amorlip.config.load import validate
+from amorlip.config.study import FigureStyle
+from amorlip.reporting import collect, style
 from amorlip.reporting.collect import Inputs, RunLabel
-from amorlip.resolve import validate
 
 METRICS = {
     "acc1": "top-1 accuracy",
@@ -63,7 +65,7 @@ def draw(
         AmorlipError: for an unknown function, wrong options, or result files that do not fit `runs` and `benchmark`.
     """
     where = f"experiment {experiment_name}"
-    chosen = validate(options.options_type("figure", experiment.function), experiment.options, f"{where}: options")
+    chosen = validate(options_type("figure", experiment.function), experiment.options, f"{where}: options")
     inputs = Inputs(experiment_name, experiment, benchmark, runs, evaluations, metrics)
     with style.context(figure_style):
         drawn = FUNCTIONS[experiment.function](inputs, chosen, figure_style)
@@ -103,7 +105,7 @@ def _line(axes: Axes, line: pd.DataFrame, colour: str, band: str = "range", fact
 # ---------------------------------------------------------------- accuracy over epochs
 
 
-def accuracy_over_epochs(inputs: Inputs, chosen: options.AccuracyOverEpochs, looks: FigureStyle) -> Figure:
+def accuracy_over_epochs(inputs: Inputs, chosen: AccuracyOverEpochs, looks: FigureStyle) -> Figure:
     """One panel a scale, one line a method: a metric [%] over completed epochs; band: spread over seeds."""
     runs = inputs.runs
     epochs = collect.metrics(inputs.metrics, runs).epochs
@@ -130,7 +132,7 @@ def accuracy_over_epochs(inputs: Inputs, chosen: options.AccuracyOverEpochs, loo
     return figure
 
 
-def _nothing_to_show(epochs: pd.DataFrame, chosen: options.AccuracyOverEpochs, inputs: Inputs) -> str | None:
+def _nothing_to_show(epochs: pd.DataFrame, chosen: AccuracyOverEpochs, inputs: Inputs) -> str | None:
     """Why no task that the figure may show was evaluated; None if one was, or if the options are at fault."""
     wanted = inputs.benchmark.tasks.keys() if chosen.task is None else {chosen.task}
     if not wanted.isdisjoint(epochs["task"]):
@@ -161,7 +163,7 @@ def _chance(axes: Axes, score: float | None) -> None:
     axes.annotate("chance", (1, 100 * score), color=style.MUTED, ha="right", va="bottom", **place)
 
 
-def _epoch_metric(epochs: pd.DataFrame, chosen: options.AccuracyOverEpochs, benchmark: Benchmark) -> tuple[str, str]:
+def _epoch_metric(epochs: pd.DataFrame, chosen: AccuracyOverEpochs, benchmark: Benchmark) -> tuple[str, str]:
     """Task and metric to show, among those that the runs evaluated after each epoch."""
     found = epochs.groupby("task", sort=False)["metric"].agg(set).to_dict()
     known = [task for task in benchmark.tasks if task in found]
@@ -177,7 +179,7 @@ def _epoch_metric(epochs: pd.DataFrame, chosen: options.AccuracyOverEpochs, benc
 # ---------------------------------------------------------------- difference to the baseline
 
 
-def difference_to_baseline(inputs: Inputs, chosen: options.DifferenceToBaseline, looks: FigureStyle) -> Figure:
+def difference_to_baseline(inputs: Inputs, chosen: DifferenceToBaseline, looks: FigureStyle) -> Figure:
     """One panel a scale and method, one bar a task: main metric less the baseline's [percentage points].
 
     Runs are compared seed by seed; whiskers are ± one standard deviation (n - 1) of these differences. Tasks are
@@ -297,7 +299,7 @@ CURVES = {"infonce": "InfoNCE [nats]", "logit_scale": "logit scale", UNEXPLAINED
 """Logged quantities → names on axes."""
 
 
-def training_curves(inputs: Inputs, chosen: options.TrainingCurves, looks: FigureStyle) -> Figure:
+def training_curves(inputs: Inputs, chosen: TrainingCurves, looks: FigureStyle) -> Figure:
     """Over steps, one row a scale, all methods in each panel: InfoNCE, logit scale, error of log λ where logged.
 
     InfoNCE is the same quantity for every method, whatever it minimises, so values compare; methods' own losses do

@@ -14,8 +14,8 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from amorlip import files
-from amorlip.config import FigureStyle
+from amorlip.common import files
+from amorlip.config.study import FigureStyle
 from amorlip.reporting.collect import RunLabel
 
 COLOURS = {

@@ -1,6 +1,6 @@
 """Tables: from result files to csv, Markdown, LaTeX and HTML.
 
-A new table is one function in `FUNCTIONS` and one options type in `amorlip.reporting.options`. A function returns the
+A new table is one function in `FUNCTIONS` and one options type in `amorlip.config.experiment`. A function returns the
 numbers as a tidy frame, which becomes the csv file, and the `Layout` that the other formats show.
 """
 
@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from amorlip import files
-from amorlip.config import EXTERNAL, Benchmark, Experiment, unknown_key
-from amorlip.errors import AmorlipError
-from amorlip.reporting import collect, markup, options
+from amorlip.common import files
+from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.config.benchmark import Benchmark
+from amorlip.config.experiment import Comparison, Experiment, options_type
+from amorlip.config.load import validate
+from amorlip.config.study import EXTERNAL
+from amorlip.reporting import collect, markup
 from amorlip.reporting.collect import Inputs, RunLabel
 from amorlip.reporting.markup import MISSING, Block, Cell, Layout, Row
-from amorlip.resolve import validate
 
 DECIMALS = 2
 """Of a percentage. Best and second best are decided on what is shown, so equal numbers are marked alike."""
@@ -63,7 +65,7 @@ def write(
         AmorlipError: for an unknown function, wrong options, or result files that do not fit `runs` and `benchmark`.
     """
     where = f"experiment {experiment_name}"
-    chosen = validate(options.options_type("table", experiment.function), experiment.options, f"{where}: options")
+    chosen = validate(options_type("table", experiment.function), experiment.options, f"{where}: options")
     inputs = Inputs(experiment_name, experiment, benchmark, runs, evaluations, metrics)
     numbers, layout = FUNCTIONS[experiment.function](inputs, chosen, background or Background())
     files.write_text(outputs["csv"], numbers.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
@@ -75,7 +77,7 @@ def write(
 # ---------------------------------------------------------------- comparison of methods
 
 
-def comparison(inputs: Inputs, chosen: options.Comparison, background: Background) -> tuple[pd.DataFrame, Layout]:
+def comparison(inputs: Inputs, chosen: Comparison, background: Background) -> tuple[pd.DataFrame, Layout]:
     """Scales × methods, mean over seeds, in percent; best and second best of each scale marked; chance on top."""
     benchmark, runs = inputs.benchmark, inputs.runs
     scores = collect.scores(collect.evaluations(inputs.evaluations, runs, benchmark), runs, benchmark)
@@ -162,7 +164,7 @@ def _percent(value: float, missing: str) -> str:
     return missing if pd.isna(value) else f"{value:.{DECIMALS}f}"
 
 
-def _published(chosen: options.Comparison, background: Background, shown: list[str]) -> pd.DataFrame | None:
+def _published(chosen: Comparison, background: Background, shown: list[str]) -> pd.DataFrame | None:
     if chosen.published is None:
         return None
     if background.published is None:

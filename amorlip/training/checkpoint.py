@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from amorlip import files
-from amorlip.config import Run
-from amorlip.errors import AmorlipError
+from amorlip.common import files
+from amorlip.common.errors import AmorlipError
+from amorlip.config.run import Run
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from amorlip import malloc
-from amorlip.errors import AmorlipError
+from amorlip.common import malloc
+from amorlip.common.errors import AmorlipError
 
 PATIENCE = timedelta(hours=1)
 """How long ranks wait for one another: rank 0 evaluates alone after an epoch."""

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from amorlip.config import Run
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.run import Run
 from amorlip.training import progress
 from amorlip.training.metrics import Metrics
 from amorlip.training.optim import Update

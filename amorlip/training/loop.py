@@ -10,10 +10,12 @@ from pathlib import Path
 
 from open_clip import get_model_config
 
-from amorlip import files, models
-from amorlip.config import Run, Task
-from amorlip.data.loader import Batch
-from amorlip.errors import AmorlipError
+from amorlip import models
+from amorlip.common import files
+from amorlip.common.errors import AmorlipError
+from amorlip.config.benchmark import TaskDefinition
+from amorlip.config.run import Run
+from amorlip.loader.loader import Batch
 from amorlip.training import checkpoint, distributed, progress, results, rng, session, signals, towers, transfer
 from amorlip.training.journal import Journal
 from amorlip.training.session import Session
@@ -25,7 +27,7 @@ EVALUATION_BATCH = 256
 """Most images or texts per forward pass of the evaluation inside training."""
 
 
-TaskFolders = dict[str, tuple[Task, Path] | None]
+TaskFolders = dict[str, tuple[TaskDefinition, Path] | None]
 """Name → a task and the folder of its files; None where the set could not be had and may be missing."""
 
 
@@ -125,7 +127,7 @@ class Trainer:
                 tasks = {name: self._evaluate(task, folder) for name, (task, folder) in self.tasks.items()}
             self.journal.close_epoch(epoch, self.step, tasks)
 
-    def _evaluate(self, task: Task, folder: Path) -> dict[str, float]:
+    def _evaluate(self, task: TaskDefinition, folder: Path) -> dict[str, float]:
         from amorlip.evaluation import suite
 
         model, pairs = self.session.model, self.recipe.batch_size // self.recipe.ranks

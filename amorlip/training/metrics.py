@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from amorlip import files
+from amorlip.common import files
 
 
 class Metrics:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from amorlip.config import LogitScale, Recipe
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.recipe import LogitScale, Recipe
 from amorlip.training import schedule
 from amorlip.training.distributed import World
 

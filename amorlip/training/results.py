@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from amorlip import files, models
-from amorlip.training import provenance
+from amorlip import models
+from amorlip.common import files, provenance
 from amorlip.training.journal import Journal, identity
 from amorlip.training.session import Session
 

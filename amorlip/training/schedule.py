@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 
 
 def check(warmup_steps: int, steps: int) -> None:

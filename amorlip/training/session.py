@@ -9,9 +9,11 @@ from typing import Any
 from torch import nn
 
 from amorlip import models
-from amorlip.config import Recipe, Run
-from amorlip.data.loader import PairLoader
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.recipe import Recipe
+from amorlip.config.run import Run
+from amorlip.loader.augment import train_transform
+from amorlip.loader.loader import PairLoader
 from amorlip.objectives import registry
 from amorlip.objectives.base import Context, Objective
 from amorlip.training import checkpoint, rng
@@ -71,7 +73,7 @@ def build(run: Run, shards: Path, world: World) -> Session:
         batch_size=recipe.batch_size,
         epochs=recipe.epochs,
         seed=run.seed,
-        transform=models.train_transform(model, recipe.augmentation),
+        transform=train_transform(models.image_size(model), recipe.augmentation),
         tokenizer=models.tokenizer(recipe.model),
         rank=world.rank,
         world_size=world.size,

@@ -14,9 +14,9 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 
 from amorlip import models
-from amorlip.config import Recipe
-from amorlip.data.loader import Batch
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.recipe import Recipe
+from amorlip.loader.loader import Batch
 from amorlip.objectives.base import Features, Objective
 from amorlip.training import distributed, towers
 from amorlip.training.distributed import World

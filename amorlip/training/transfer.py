@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from amorlip.data.loader import Batch
+from amorlip.loader.loader import Batch
 
 
 def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:

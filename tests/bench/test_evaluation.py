@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from amorlip.bench import evaluation as bench
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 
 KEYS = ["case", "ours_per_s", "peer_per_s", "ratio", "peak_mib", "peer_peak_mib"]
 

@@ -14,7 +14,7 @@ from PIL import Image
 from amorlip import models
 from amorlip.bench import loader as bench
 from amorlip.bench import pictures
-from amorlip.data.loader import read_manifest
+from amorlip.loader.loader import read_manifest
 
 KEYS = {
     "case", "size", "bytes", "ours_per_core", "openclip_per_core", "ratio", "openclip_transform_per_core",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +11,11 @@ import torch
 
 from amorlip import models
 from amorlip.bench import eager, steps, train
-from amorlip.errors import AmorlipError
-from amorlip.objectives import registry
+from amorlip.common.errors import AmorlipError
+from amorlip.config.objectives import OBJECTIVES
 from amorlip.training import session
 from amorlip.training.distributed import World
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-import tiny
+from tests.helpers import tiny
 
 WORLD = World(torch.device("cpu"))
 
@@ -35,7 +31,7 @@ def test_the_plan_for_gpus():
     assert settings == {("medium", "RN50", 1024), ("large", "ViT-B-32", 2048)}
     for scale in ("medium", "large"):
         here = [case for case in cases if case.run.scale == scale]
-        assert {case.run.method for case in here} == set(registry.OBJECTIVES) and here[0].run.method == "clip"
+        assert {case.run.method for case in here} == set(OBJECTIVES) and here[0].run.method == "clip"
         assert sorted(case.t_online for case in here if case.run.method == "amorlip_l2log") == [1, 8, 32]
     assert all(case.steps % (case.t_online or 1) == 0 for case in cases)
     assert len({case.name for case in cases}) == len(cases)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
 
-pytestmark = pytest.mark.distributed
-sys.path.insert(0, str(Path(__file__).parent))
+from tests.helpers import objectives_worker as worker
 
-import objectives_worker as worker  # noqa: E402
+pytestmark = pytest.mark.distributed
 
 EXACT = [case for case in worker.CASES if not case.startswith("local")]
 

@@ -14,12 +14,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-import tiny
-
-from amorlip import files
+from amorlip.common import files
 from amorlip.training import loop, metrics
+from tests.helpers import tiny
 
 pytestmark = pytest.mark.distributed
 
@@ -56,8 +53,8 @@ def trained(tmp_path_factory) -> dict[int, Path]:
         loop.train(run_of(case, 1), shards, root / "one" / case, {})
     plan = {"runs": {case: run_of(case, 2).model_dump() for case in CASES}, "ports": free_ports(len(CASES) + 2)}
     (root / "plan.json").write_text(json.dumps(plan))
-    worker = Path(__file__).with_name("training_worker.py")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(worker)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launch = [*torchrun, "-m", "tests.helpers.training_worker"]
     result = subprocess.run(
         [*launch, str(root / "plan.json"), str(shards), str(root / "two")],
         capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"},

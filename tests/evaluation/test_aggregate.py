@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from amorlip.config import Average, Benchmark, Task, TaskSource
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.benchmark import Average, Benchmark, Task, TaskSource
 from amorlip.evaluation.aggregate import averages
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.evaluation import association
 from amorlip.evaluation.association import choose, prompt
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score, top_k_accuracy_score
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.evaluation import classification
 from amorlip.evaluation.classification import Predictions, metrics
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from amorlip.config import Benchmark
+from amorlip.config.benchmark import Benchmark
+from amorlip.config.load import read_yaml, validate
 from amorlip.evaluation.aggregate import averages
-from amorlip.resolve import read_yaml, validate
+from tests.helpers import REPOSITORY
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = REPOSITORY / "config"
 SHIFTS = ["imagenet1k", "imagenet_sketch", "imagenetv2", "imagenet-a", "imagenet-o", "imagenet-r", "objectnet"]
 RETRIEVAL = ["flickr_1k_test_image_text_retrieval", "mscoco_2014_5k_test_image_text_retrieval"]
 

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-from amorlip.config import Benchmark
-from amorlip.data import tasks
-from amorlip.errors import AmorlipError, MissingTask
+from amorlip.common.errors import AmorlipError, MissingTask
+from amorlip.config.benchmark import Benchmark
+from amorlip.config.load import read_yaml, validate
 from amorlip.evaluation import suite
 from amorlip.evaluation.aggregate import averages
-from amorlip.resolve import read_yaml, validate
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-from hub_standin import COMMIT, Hub
+from amorlip.stages import tasks
+from amorlip.tasks.record import missing
+from tests.helpers import REPOSITORY
+from tests.helpers.hub import COMMIT, Hub
 
 SAMPLES, CLASSES = 12, 6
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> Benchmark:
-    path = Path(__file__).parents[2] / "config" / "benchmarks" / "datacomp38.yaml"
+    path = REPOSITORY / "config" / "benchmarks" / "datacomp38.yaml"
     return validate(Benchmark, read_yaml(path), str(path))
 
 
@@ -99,7 +97,11 @@ def test_gated_sets_are_left_out_and_the_others_go_on(hub, published, benchmark,
     hub.gated.update(gated)
     for key in ("imagenet1k", "dtd", "winogavil"):
         tasks.provide(published[key].source, None, tmp_path / key, allow_missing=True)
-    assert [tasks.missing(tmp_path / key) is None for key in ("imagenet1k", "dtd", "winogavil")] == [False, True, False]
+    assert [missing(tmp_path / key) is None for key in ("imagenet1k", "dtd", "winogavil")] == [
+        False,
+        True,
+        False,
+    ]
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
     assert len(lines) == 2 and all(name in line and "gated" in line for name, line in zip(gated, lines, strict=True))
     with pytest.raises(MissingTask):

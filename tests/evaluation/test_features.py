@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.evaluation import features
 from amorlip.evaluation.features import evaluation_mode
-from amorlip.evaluation.sets import Record
+from amorlip.tasks.read import Record
 
 NAMES = ["cat", "dog", "street sign", "cat", "ox"]
 TEMPLATES = ["a {c}", "{c}, drawn", "the {c}.", "{c}"]

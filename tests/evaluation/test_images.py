@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.evaluation.images import batches
-from amorlip.evaluation.sets import open_classification, open_retrieval
+from amorlip.tasks.read import open_classification, open_retrieval
 
 
 def made(sets, task, folder, count=23):

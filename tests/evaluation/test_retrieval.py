@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.evaluation import retrieval
 from amorlip.evaluation.retrieval import best_match_ranks, ranks_in_both_directions
 

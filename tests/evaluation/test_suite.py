@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from amorlip import models
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.evaluation import suite
 from amorlip.evaluation.feature_cache import FeatureCache
 

@@ -5,30 +5,31 @@ from __future__ import annotations
 import re
 import sys
 import types
-from pathlib import Path
 
-import objectives_reference as reference
 import pytest
 import yaml
 
-from amorlip.config import Method
-from amorlip.objectives import registry, settings
+from amorlip.config import objectives
+from amorlip.config.method import Method
+from amorlip.objectives import registry
+from tests.helpers import REPOSITORY
+from tests.helpers import objectives_reference as reference
 
-TEXT = (Path(__file__).parents[2] / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+TEXT = (REPOSITORY / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
 KEYS, MODULE, LINE, YAML = (match.group(1) for match in re.finditer(r"```(?:python|yaml)\n(.*?)```", TEXT, re.DOTALL))
 
 
 @pytest.fixture
 def decoupled(monkeypatch):
     """The example, registered."""
-    scope = dict(vars(settings))
-    exec(compile(KEYS, "settings.py", "exec"), scope)
+    scope = dict(vars(objectives))
+    exec(compile(KEYS, "objectives.py", "exec"), scope)
     module = types.ModuleType("amorlip.objectives.decoupled")
     exec(compile(MODULE, "decoupled.py", "exec"), vars(module))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(settings, "Decoupled", scope["Decoupled"], raising=False)
-    (entry,) = eval("{" + LINE + "}", {"settings": settings}).items()
-    monkeypatch.setitem(registry.OBJECTIVES, *entry)
+    monkeypatch.setattr(objectives, "Decoupled", scope["Decoupled"], raising=False)
+    (entry,) = eval("{" + LINE + "}", scope).items()
+    monkeypatch.setitem(objectives.OBJECTIVES, *entry)
     return entry[0]
 
 
@@ -39,7 +40,7 @@ def test_it_is_short():
 def test_configuration_is_valid(decoupled):
     method = Method(**yaml.safe_load(YAML))
     assert method.objective == decoupled
-    assert registry.settings_type(method.objective)(**method.settings).positive_weight == 0.0
+    assert objectives.settings_type(method.objective)(**method.settings).positive_weight == 0.0
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import math
 
-import objectives_reference as reference
 import pytest
 import torch
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.objectives import registry
+from tests.helpers import objectives_reference as reference
 
 CONTEXT = {"epochs": 4, "steps_per_epoch": 5}
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import objectives_reference as reference
 import pytest
 import torch
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.objectives import registry
+from tests.helpers import objectives_reference as reference
 
 
 def test_value_and_gradient_are_infonce():

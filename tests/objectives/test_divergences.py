@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import objectives_reference as reference
 import pytest
 import torch
 
 from amorlip.objectives import divergences, registry
+from tests.helpers import objectives_reference as reference
 
 NAMES = ["l2_log", "kl", "js"]
 

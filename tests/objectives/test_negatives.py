@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import objectives_reference as reference
 import pytest
 import torch
 
 from amorlip.objectives import registry
+from tests.helpers import objectives_reference as reference
 
 BATCH, RANKS, DRAWS = 64, 4, 600
 

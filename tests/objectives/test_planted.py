@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from amorlip.objectives import divergences
-from amorlip.objectives.amortization import Amortization
+from amorlip.objectives.amorlip_networks import Amortization
 
 WIDTH = 32
 SPREADS = {14.3: 1.5, 40.0: 0.7, 100.0: 0.35}

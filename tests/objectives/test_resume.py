@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 
-import objectives_reference as reference
 import pytest
 import torch
 
 from amorlip.objectives import registry
+from tests.helpers import objectives_reference as reference
 
 CASES = [
     ("clip", {}),

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import objectives_reference as reference
 import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.objectives import registry, siglip
+from tests.helpers import objectives_reference as reference
 
 
 def formula(features):

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-import chain as chains
-import forks
-import tiny
-
-from amorlip.config import Run
-from tests.data.conftest import server  # noqa: F401
+from amorlip.config.run import Run
+from tests.helpers import chain as chains
+from tests.helpers import forks, tiny
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import chain as chains
-import disks
-import forks
 import pytest
-from chain import Chain, finish, told_in_one_line
+
+from tests.helpers import chain as chains
+from tests.helpers import disks, forks
+from tests.helpers.chain import Chain, finish, told_in_one_line
 
 WRITERS = {
     "urls": lambda chain, disk: chain.urls_stage(disk / "out" / "urls.parquet"),

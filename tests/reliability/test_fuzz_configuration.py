@@ -5,27 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import tiny
 import torch
 import yaml
 from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from amorlip import resolve
-from amorlip.config import Benchmark, Corpus, Experiment, Method, Recipe, Run, Scale, Selection
-from amorlip.errors import AmorlipError
-from amorlip.objectives import registry
+from amorlip.common.errors import AmorlipError
+from amorlip.config.benchmark import Benchmark
+from amorlip.config.corpus import Corpus
+from amorlip.config.experiment import Experiment
+from amorlip.config.load import merge, validate
+from amorlip.config.method import Method
+from amorlip.config.objectives import OBJECTIVES, settings_type
+from amorlip.config.recipe import Recipe
+from amorlip.config.run import Run
+from amorlip.config.scale import Scale
+from amorlip.config.study import Selection
+from amorlip.study import Study, load_study
 from amorlip.training import session
 from amorlip.training.distributed import World
+from tests.helpers import REPOSITORY, tiny
 
 pytestmark = pytest.mark.slow
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = REPOSITORY / "config"
 EXAMPLES = int(os.environ.get("AMORLIP_FUZZ", "150"))
 FUZZ = settings(
     deadline=None, derandomize=True, max_examples=EXAMPLES,
@@ -69,16 +76,16 @@ def demo() -> dict[str, Any]:
     return yaml.safe_load((CONFIG / "config.yaml").read_text())
 
 
-def paths_of(study: resolve.Study) -> list[str]:
+def paths_of(study: Study) -> list[str]:
     """Names that become files or folders."""
     names = [study.selection.name, *study.benchmark.tasks, *study.experiments, *study.corpora]
     return names + [part for _, run in study.runs for part in (run.scale, run.name)]
 
 
-def resolved(selection: dict[str, Any]) -> resolve.Study | None:
+def resolved(selection: dict[str, Any]) -> Study | None:
     """The complete study, or None when it was refused in one line."""
     try:
-        study = resolve.load(selection, CONFIG, "config.yaml")
+        study = load_study(selection, CONFIG, "config.yaml")
         assert study.runs and study.corpora and study.benchmark.tasks
         for name in paths_of(study):
             assert name.isprintable() and "/" not in name and name not in ("", ".", ".."), name
@@ -97,7 +104,7 @@ def resolved(selection: dict[str, Any]) -> resolve.Study | None:
 @example(("scales",), [])
 @FUZZ
 def test_any_value_of_any_key_of_the_study(path, value):
-    resolved(resolve.merge(demo(), put(path, value)))
+    resolved(merge(demo(), put(path, value)))
 
 
 @given(st.data(), values)
@@ -106,13 +113,13 @@ def test_any_value_of_any_key_of_the_named_files(data, value):
     kind = data.draw(st.sampled_from(sorted(FILES)))
     name, section = FILES[kind]
     path = data.draw(st.sampled_from([*keys(section), ("unknown",)]))
-    resolved(resolve.merge(demo(), {"overrides": {kind: {name: put(path, value)}}}))
+    resolved(merge(demo(), {"overrides": {kind: {name: put(path, value)}}}))
 
 
-@given(st.sampled_from(sorted(registry.OBJECTIVES)), st.data(), values)
+@given(st.sampled_from(sorted(OBJECTIVES)), st.data(), values)
 @FUZZ
 def test_any_value_of_any_setting_of_any_method(method, data, value):
-    path = data.draw(st.sampled_from([*keys(registry.settings_type(method)), ("unknown",)]))
+    path = data.draw(st.sampled_from([*keys(settings_type(method)), ("unknown",)]))
     layer = {"methods": {method: {"settings": put(path, value)}}}
     resolved({**demo(), "methods": [method, "clip"], "overrides": layer})
 
@@ -127,18 +134,18 @@ def changed_run(method: str, recipe: dict[str, Any], values: dict[str, Any]) -> 
     """A run of the tiny model with changes, or None when they were refused in one line."""
     base = tiny.make_run(method)
     try:
-        recipe = resolve.validate(Recipe, resolve.merge(base.recipe.model_dump(), recipe), "recipe")
-        chosen = resolve.validate(registry.settings_type(method), values, "settings").model_dump()
+        recipe = validate(Recipe, merge(base.recipe.model_dump(), recipe), "recipe")
+        chosen = validate(settings_type(method), values, "settings").model_dump()
     except AmorlipError:
         return None
     return base.model_copy(update={"recipe": recipe, "settings": chosen})
 
 
-@given(st.sampled_from(sorted(registry.OBJECTIVES)), st.data(), numbers | values)
+@given(st.sampled_from(sorted(OBJECTIVES)), st.data(), numbers | values)
 @FUZZ
 def test_what_is_valid_begins_to_train_or_is_refused(tiny_shards, method, data, value):
     assume(not bytes_asked_for(value))
-    section = data.draw(st.sampled_from([Recipe, registry.settings_type(method)]))
+    section = data.draw(st.sampled_from([Recipe, settings_type(method)]))
     change = put(data.draw(st.sampled_from([*keys(section), ("unknown",)])), value)
     run = changed_run(method, *((change, {}) if section is Recipe else ({}, change)))
     if run is None:

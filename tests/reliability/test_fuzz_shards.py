@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_miniatures import any_corpus, pair, picture, write_record, write_tar
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from amorlip.data.decode import decode
-from amorlip.data.loader import PairLoader, read_index, read_manifest
-from amorlip.data.shards import build_manifest
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.corpus.manifest import build_manifest
+from amorlip.loader.decode import decode
+from amorlip.loader.loader import PairLoader, read_index, read_manifest
+from tests.helpers.miniatures import any_corpus, pair, picture, write_record, write_tar
 
 pytestmark = pytest.mark.slow
 

@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import chain as chains
 import pandas as pd
 import pyarrow as pa
 import pytest
-from chain import Chain
 
-from amorlip.data.urls import write_table
+from amorlip.corpus.urls import write_table
+from tests.helpers import chain as chains
+from tests.helpers.chain import Chain
 
 STAGES = {
     "artwork": lambda c: (

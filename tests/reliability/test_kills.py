@@ -12,17 +12,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import forks
 import numpy as np
 import pytest
-import tiny
 import torch
-from forks import ending
 
-from amorlip import files
-from amorlip.config import Run
+from amorlip.common import files
+from amorlip.config.run import Run
 from amorlip.training import checkpoint, loop, results
 from amorlip.training.checkpoint import Checkpoints
+from tests.helpers import forks, tiny
+from tests.helpers.forks import ending
 
 KILLS = int(os.environ.get("AMORLIP_KILLS", "20"))
 CHECKPOINTS = {"checkpoint_every_steps": 2, "log_every_steps": 3}

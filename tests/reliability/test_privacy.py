@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-import chain as chains
 import pytest
-from chain import Chain
-from watched import alone
+
+from tests.helpers import chain as chains
+from tests.helpers.chain import Chain
+from tests.helpers.watched import alone
 
 pytestmark = pytest.mark.slow
 

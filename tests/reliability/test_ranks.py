@@ -7,14 +7,14 @@ import os
 from collections import Counter
 from pathlib import Path
 
-import chain as chains
 import pytest
 import torch
-from chain import Chain
-from data_miniatures import any_corpus, pair, picture, write_record, write_split, write_tar
 
-from amorlip.data.loader import PairLoader
-from amorlip.data.shards import build_manifest
+from amorlip.corpus.manifest import build_manifest
+from amorlip.loader.loader import PairLoader
+from tests.helpers import chain as chains
+from tests.helpers.chain import Chain
+from tests.helpers.miniatures import any_corpus, pair, picture, write_record, write_split, write_tar
 
 PAIRS, BATCH = 48, 8
 BAD = {

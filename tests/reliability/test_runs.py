@@ -10,17 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-import chain as chains
-import forks
 import pytest
-import tiny
-from chain import Chain
-from data_miniatures import write_split
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.training import checkpoint, loop
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.helpers import REPOSITORY, forks, tiny
+from tests.helpers import chain as chains
+from tests.helpers.chain import Chain
+from tests.helpers.miniatures import write_split
 
 
 def leave_a_checkpoint(run, shards: Path, output: Path) -> Path:

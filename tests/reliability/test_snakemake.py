@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from watched import alone
 
+from tests.helpers.watched import alone
 from tests.workflow.conftest import REPOSITORY, Study
 
 pytestmark = [pytest.mark.slow, pytest.mark.workflow]

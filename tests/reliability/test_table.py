@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
+from tests.helpers import REPOSITORY
+
+TESTS = REPOSITORY / "tests"
 NAMED = re.findall(r"`(\w+/test_\w+\.py)(?:::(\w+))?`", (TESTS.parent / "docs/reliability.md").read_text())
 
 

@@ -7,10 +7,10 @@ import time
 
 import pyarrow as pa
 import pytest
-from chain import Chain, finish
-from data_miniatures import bomb, picture
 
-from amorlip.data.urls import write_table
+from amorlip.corpus.urls import write_table
+from tests.helpers.chain import Chain, finish
+from tests.helpers.miniatures import bomb, picture
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amorlip.config import Average, Benchmark, ColumnGroup, Experiment, Task, TaskSource
+from amorlip.config.benchmark import Average, Benchmark, ColumnGroup, Task, TaskSource
+from amorlip.config.experiment import Experiment
 from amorlip.reporting.collect import RunLabel
 
 TASKS = {

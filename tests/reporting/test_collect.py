@@ -11,12 +11,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from amorlip.config import Benchmark
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.benchmark import Benchmark
+from amorlip.config.load import read_yaml, validate
 from amorlip.reporting import collect
-from amorlip.resolve import read_yaml, validate
+from tests.helpers import REPOSITORY
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = REPOSITORY / "config"
 PUBLISHED = CONFIG / "paper"
 
 

@@ -17,9 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from amorlip.config import Experiment, FigureStyle
-from amorlip.errors import AmorlipError
-from amorlip.reporting import collect, figures, options, style
+from amorlip.common.errors import AmorlipError
+from amorlip.config import experiment as options
+from amorlip.config.experiment import Experiment
+from amorlip.config.study import FigureStyle
+from amorlip.reporting import collect, figures, style
 
 STYLE = FigureStyle()
 METHODS = ("clip", "siglip", "sogclr", "fastclip", "amorlip_fdiv", "amorlip_l2log", "neuclip")
@@ -324,7 +326,8 @@ def test_files_do_not_depend_on_the_process_and_pyplot_stays_out(study, tmp_path
         "outputs": {form: str(tmp_path / f"there.{form}") for form in ("png", "pdf")},
     }
     script = (
-        "import json, sys; from pathlib import Path; from amorlip.config import Benchmark, Experiment, FigureStyle\n"
+        "import json, sys; from pathlib import Path; from amorlip.config.benchmark import Benchmark\n"
+        "from amorlip.config.experiment import Experiment; from amorlip.config.study import FigureStyle\n"
         "from amorlip.reporting import collect, figures; given = json.load(sys.stdin)\n"
         "runs = [collect.RunLabel(**run) for run in given['runs']]\n"
         "paths = [Path(path) for path in given['evaluations']]\n"

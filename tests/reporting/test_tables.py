@@ -7,18 +7,20 @@ import json
 import math
 import re
 import statistics
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from amorlip.config import Experiment
-from amorlip.errors import AmorlipError
-from amorlip.reporting import command, markup, options, tables
+from amorlip.common.errors import AmorlipError
+from amorlip.config import experiment
+from amorlip.config.experiment import Experiment
+from amorlip.reporting import markup, tables
 from amorlip.reporting.collect import RunLabel
+from amorlip.stages import table
+from tests.helpers import REPOSITORY
 
 FORMATS = ("csv", "md", "tex", "html")
-PUBLISHED = Path(__file__).parents[2] / "config" / "paper" / "table1.csv"
+PUBLISHED = REPOSITORY / "config" / "paper" / "table1.csv"
 
 
 def render(study, experiment: Experiment, evaluations=None, **background) -> dict[str, str]:
@@ -206,7 +208,7 @@ def test_misspelt_options_columns_and_functions_are_named(study, table_experimen
 
 
 def test_every_function_has_options():
-    assert set(tables.FUNCTIONS) == set(options.TABLES)
+    assert set(tables.FUNCTIONS) == set(experiment.TABLES)
 
 
 def test_the_same_results_give_the_same_bytes(study, table_experiment):
@@ -267,7 +269,7 @@ def test_published_weights_stand_in_a_block_of_their_own(study, table_experiment
         "runs": [dataclasses.asdict(run) for run in fake.runs], "external": {"vit": "ViT-B/32"}, "evaluations": paths,
         "metrics": [], "manifests": [], "published_pairs": {}, "published": None,
     }  # fmt: skip
-    command.table("table1", settings, outputs)
+    table.table("table1", settings, outputs)
     text = outputs[FORMATS.index("md")].read_text(encoding="utf-8")
     assert "Published weights: evaluated here, not trained here." in text
     assert "One seed (0) per method" in text

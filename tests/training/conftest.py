@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from amorlip.config import Run
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tiny
+from amorlip.config.run import Run
+from tests.helpers import tiny
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from amorlip import models
-from amorlip.config import Run
-from amorlip.data.loader import Batch
+from amorlip.config.run import Run
+from amorlip.loader.loader import Batch
 from amorlip.objectives import registry
 from amorlip.objectives.base import Context
 from amorlip.training.distributed import World

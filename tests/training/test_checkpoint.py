@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from amorlip import files
-from amorlip.errors import AmorlipError
+from amorlip.common import files
+from amorlip.common.errors import AmorlipError
 from amorlip.training import checkpoint
 from amorlip.training.checkpoint import Checkpoints
 

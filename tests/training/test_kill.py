@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny
 
-from amorlip import files
+from amorlip.common import files
 from amorlip.training import loop, metrics
+from tests.helpers import tiny
 
 KILLS = int(os.environ.get("AMORLIP_KILLS", "20")) // 5
 """A fifth of those in tests/reliability, where processes are forked: these start anew, which takes seconds."""

@@ -13,9 +13,11 @@ import pytest
 import torch
 import yaml
 
-from amorlip import files, models
-from amorlip.config import Run, Task
-from amorlip.errors import AmorlipError
+from amorlip import models
+from amorlip.common import files
+from amorlip.common.errors import AmorlipError
+from amorlip.config.benchmark import Task
+from amorlip.config.run import Run
 from amorlip.evaluation import suite
 from amorlip.training import checkpoint, loop, metrics, signals
 
@@ -248,7 +250,7 @@ def test_missing_records_are_noticed(finished, corpus, make_run, tmp_path, monke
 HOLD = """
 import sys, time
 from pathlib import Path
-from amorlip import files
+from amorlip.common import files
 with files.locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

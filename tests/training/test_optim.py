@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.training.distributed import World
 from amorlip.training.optim import Optimizer
 

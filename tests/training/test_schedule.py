@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
 from amorlip.training import schedule
 
 

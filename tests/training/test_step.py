@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from amorlip import models
-from amorlip.data.loader import Batch
-from amorlip.errors import AmorlipError
+from amorlip.common.errors import AmorlipError
+from amorlip.config.objectives import OBJECTIVES
+from amorlip.loader.loader import Batch
 from amorlip.objectives import registry
 from amorlip.objectives.base import Context
 from amorlip.training.distributed import World
@@ -176,7 +177,7 @@ def test_too_little_memory_is_one_clear_line(build, micro):
     )
 
 
-METHODS = {name: {"prototypes": 4, "t_u": 1} if name == "neuclip" else {} for name in registry.OBJECTIVES}
+METHODS = {name: {"prototypes": 4, "t_u": 1} if name == "neuclip" else {} for name in OBJECTIVES}
 
 
 class Waits(TorchDispatchMode):

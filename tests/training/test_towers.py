@@ -10,13 +10,13 @@ from pathlib import Path
 
 import open_clip
 import pytest
-import tiny
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from amorlip import models
 from amorlip.training import loop, metrics, towers
+from tests.helpers import tiny
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

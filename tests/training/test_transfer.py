@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amorlip.data.loader import Batch
+from amorlip.loader.loader import Batch
 from amorlip.training import transfer
 
 

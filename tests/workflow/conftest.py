@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).parent.parent.parent
+from tests.helpers import REPOSITORY
 
 STAND_IN = f"""#!{sys.executable}
 import json, os, pathlib, sys

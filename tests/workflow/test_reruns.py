@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from amorlip import resolve
+from amorlip import study
 from tests.workflow.conftest import REPOSITORY
 
 pytestmark = pytest.mark.workflow
 
-TASKS = len(resolve.read_yaml(REPOSITORY / "config/benchmarks/demo.yaml")["tasks"])
+TASKS = len(study.read_yaml(REPOSITORY / "config/benchmarks/demo.yaml")["tasks"])
 TABLES, FIGURES = 1, 3
 SHOWN = {"table": TABLES, "figure": FIGURES, "report": 1}
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-RULES = Path(__file__).parent.parent.parent / "workflow/rules"
+from tests.helpers import REPOSITORY
+
+RULES = REPOSITORY / "workflow/rules"
 BLOCKS = {
     match.group(1): match.group(0)
     for path in sorted(RULES.glob("*.smk"))

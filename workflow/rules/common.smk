@@ -28,7 +28,7 @@ wildcard_constraints:
 
 def written(stage, settings):
     """A param: the file that hands the param `settings` to the stage's command."""
-    return lambda wildcards: resolve.settings_file(stage, settings(wildcards), Path("results/settings"))
+    return lambda wildcards: studies.settings_file(stage, settings(wildcards), Path("results/settings"))
 
 
 def artwork_of(wildcards):
@@ -159,7 +159,7 @@ def train_settings(wildcards):
     """The run, without the keys that change no result, and the tasks it is evaluated on."""
     run = study.run(wildcards.scale, wildcards.run)
     return {
-        "run": run.model_dump(exclude={"recipe": resolve.SPEED_KEYS}),
+        "run": run.model_dump(exclude={"recipe": studies.SPEED_KEYS}),
         "tasks": {key: task_settings(key) for key in run.recipe.epoch_tasks},
     }
 

@@ -1,0 +1,1 @@
+"""What knows nothing of CLIP: errors, files, tars, digests, processes, matrix products."""

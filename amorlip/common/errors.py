@@ -1,0 +1,35 @@
+"""The one exception for what a user can mend, and how a lack of memory is known."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+NO_MEMORY = ("can't allocate memory", "size calculation overflowed", "out of memory", "Unable to allocate")
+"""What PyTorch and NumPy say of it; most of it by a plain RuntimeError."""
+
+
+class AmorlipError(Exception):
+    """Bad input or a failed step, told in one line: what, where, what to do. The command line prints it and exits 1."""
+
+    def __init__(self, message: str) -> None:
+        # keys, values and the texts of other libraries may hold line breaks
+        super().__init__(" ".join(message.splitlines()))
+
+
+class MissingTask(AmorlipError):
+    """An evaluation set that cannot be had: gated, private or not there. Another try will not help."""
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether there was not enough memory, on the CPU or a GPU."""
+    told = isinstance(error, RuntimeError) and any(words in " ".join(str(error).split()) for words in NO_MEMORY)
+    return told or isinstance(error, MemoryError)
+
+
+def unknown_key(key: Any, known: Any, what: str = "key") -> str:
+    """One line that names an unknown `key` and the nearest of the `known` ones."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"
+    return f"unknown {what} '{key}'; {hint}"

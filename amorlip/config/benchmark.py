@@ -1,0 +1,120 @@
+"""Keys of `config/benchmarks/*.yaml`: evaluation tasks, their averages, and the columns of tables."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from amorlip.common.errors import unknown_key
+from amorlip.config.base import Count, Fraction, Key, Name, Section
+
+
+class TaskSource(Section):
+    """Where a task's files come from."""
+
+    kind: Literal["emoji", "hub", "folder"]
+    """`emoji`: built from an emoji corpus; `hub`: a Hugging Face dataset repository; `folder`: already on disk."""
+    corpus: Name | None = None
+    """emoji: whose pictures."""
+    builder: Name | None = None
+    """emoji: which of the task sets of `amorlip.emoji.task_sets`."""
+    repository: str | None = None
+    """hub: owner/name."""
+    revision: str = "main"
+    """hub: commit, tag or branch."""
+    path: str | None = None
+    """folder: where it lies."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> TaskSource:
+        needed = {"emoji": ("corpus", "builder"), "hub": ("repository",), "folder": ("path",)}[self.kind]
+        for key in needed:
+            if getattr(self, key) is None:
+                raise ValueError(f"a source of kind '{self.kind}' needs the key '{key}'")
+        return self
+
+
+class TaskDefinition(Section):
+    """What is measured on a task's files."""
+
+    kind: Literal["classification", "classification_grouped", "retrieval", "association"]
+    """Which evaluator."""
+    main_metric: Literal[
+        "acc1", "acc5", "mean_per_class_recall", "F1-macro_all", "acc_worst_region", "acc_wg", "acc_top5_wg",
+        "mean_recall@1", "mean_recall@5", "jaccard_score", "jaccard_score_10-12",
+    ]  # fmt: skip
+    """The metric that tables show."""
+    samples: Count | None = None
+    """Expected number of samples (images; association: rounds); another number is an error."""
+    classes: Count | None = None
+    """Number of classes; another number of class names is an error."""
+    shared_images: bool = False
+    """classification: keep the images' features beside the results, for tasks of the same files in the same order."""
+    metadata: list[Name] = []
+    """classification_grouped: the columns of the samples' metadata vectors."""
+    group_by: Name | None = None
+    """classification_grouped: the column that defines the groups."""
+
+    @model_validator(mode="after")
+    def _groups_are_columns(self) -> TaskDefinition:
+        if self.group_by is not None and self.group_by not in self.metadata:
+            raise ValueError(f"group_by: {unknown_key(self.group_by, self.metadata, 'metadata column')}")
+        return self
+
+
+class Task(TaskDefinition):
+    """One evaluation set with its main metric."""
+
+    title: str
+    """Name in tables and figures."""
+    source: TaskSource
+    """Where the files come from."""
+    random_score: Fraction | None = None
+    """The main metric of guessing, for the row of chance; null where it is not known."""
+
+
+class Average(Section):
+    """A mean of main metrics."""
+
+    title: str
+    """Name in tables."""
+    tasks: list[str] | None = None
+    """Which tasks; null: all of the benchmark."""
+
+
+class ColumnGroup(Section):
+    """Neighbouring columns of the main table under one heading."""
+
+    title: str
+    """The heading."""
+    columns: list[str]
+    """Keys of tasks or averages."""
+
+
+class Benchmark(Section):
+    """A list of tasks with the averages and table columns made of them."""
+
+    title: str
+    """Name in captions."""
+    tasks: dict[Key, Task]
+    """Key → task. The key is the name of the task's folder and JSON file."""
+    averages: dict[Key, Average] = {}
+    """Key → average."""
+    columns: list[ColumnGroup] = []
+    """Columns of the main table."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Benchmark:
+        for key, average in self.averages.items():
+            for task in average.tasks or []:
+                if task not in self.tasks:
+                    raise ValueError(f"averages.{key}: {unknown_key(task, self.tasks, 'task')}")
+        if both := self.tasks.keys() & self.averages.keys():
+            raise ValueError(f"'{min(both)}' is both a task and an average; rename one")
+        known = [*self.tasks, *self.averages]
+        for group in self.columns:
+            for column in group.columns:
+                if column not in known:
+                    raise ValueError(f"columns '{group.title}': {unknown_key(column, known, 'task or average')}")
+        return self

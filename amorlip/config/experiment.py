@@ -1,0 +1,92 @@
+"""Keys of `config/experiments/*.yaml`: tables and figures, and the runs that they need."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.config.base import Name, Section
+from amorlip.config.method import MethodLayer
+
+
+class Variant(MethodLayer):
+    """A method with changes, as an ablation's row."""
+
+    name: Name
+    """Part of the run's name."""
+    method: Name
+    """The method that is changed."""
+    title: str
+    """Name in tables and figures."""
+
+
+class Experiment(Section):
+    """One table or figure and the runs it needs."""
+
+    kind: Literal["table", "figure"]
+    """Which folder its files go to."""
+    function: Name
+    """Function of `amorlip.reporting.tables` or `.figures`."""
+    title: str
+    """Label in the report."""
+    caption: str
+    """What it shows, in reStructuredText, for the report."""
+    scales: list[Name] | None = None
+    """Which of the configured scales; null: all."""
+    methods: list[Name] | None = None
+    """Which of the configured methods; null: all; []: only the variants."""
+    variants: list[Variant] = []
+    """Further runs."""
+    baseline: Name = "clip"
+    """The method that differences refer to."""
+    options: dict[str, Any] = {}
+    """Arguments of the function."""
+
+
+class Comparison(Section):
+    """Table `comparison`: a row a method, the benchmark's columns, best and second best marked."""
+
+    columns: list[str] | None = None
+    """Keys of tasks or averages that are shown, under their groups' headings; null: all columns of the benchmark."""
+    published: Name | None = None
+    """File in paper/ (without .csv) whose rows are shown beside those measured here, for scales of the same name."""
+    notes: list[str] = []
+    """Sentences that are added under the table."""
+
+
+class AccuracyOverEpochs(Section):
+    """Figure `accuracy_over_epochs`: a task that is evaluated after each epoch, one line a method."""
+
+    task: str | None = None
+    """Which task; null: the benchmark's first that all shown runs evaluated after each epoch."""
+    metric: str | None = None
+    """Which of its metrics (a fraction, shown in percent); null: the task's main metric."""
+    band: Literal["range", "std"] = "range"
+    """Spread over seeds around the mean: smallest to largest value, or ± one standard deviation."""
+
+
+class DifferenceToBaseline(Section):
+    """Figure `difference_to_baseline`: a bar a task, the main metric less that of the experiment's `baseline`."""
+
+    tasks: list[str] | None = None
+    """Which tasks; null: all of the benchmark."""
+
+
+class TrainingCurves(Section):
+    """Figure `training_curves`: losses, logit scale and log Z error over steps. It has no options."""
+
+
+TABLES: dict[str, type[Section]] = {"comparison": Comparison}
+FIGURES: dict[str, type[Section]] = {
+    "accuracy_over_epochs": AccuracyOverEpochs,
+    "difference_to_baseline": DifferenceToBaseline,
+    "training_curves": TrainingCurves,
+}
+
+
+def options_type(kind: Literal["table", "figure"], function: str) -> type[Section]:
+    """The type of a function's options. Raises AmorlipError for an unknown function, with the nearest known one."""
+    known = {"table": TABLES, "figure": FIGURES}[kind]
+    if function not in known:
+        raise AmorlipError(f"function: {unknown_key(function, known, f'{kind} function')}")
+    return known[function]

@@ -1,0 +1,150 @@
+"""Keys of each objective's settings, and the registry of objectives.
+
+They are kept apart from the mathematics: Snakemake reads the configuration in every job, without loading PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.config.base import Count, Float, Fraction, NonNegative, Positive, Section
+
+
+class Clip(Section):
+    """Symmetric InfoNCE over the global batch; it has no keys."""
+
+
+class RhoChange(Section):
+    """A later value of ρ."""
+
+    from_fraction: Fraction
+    """Fraction of the epochs after which it holds."""
+    value: Float
+    """The new ρ."""
+
+
+class Amorlip(Section):
+    """What both amortization objectives have in common. Symbols are those of the paper's Algorithm 1."""
+
+    t_online: Count = 1
+    """T_online: steps from one fit of the online networks to the next; counted within the epoch."""
+    t_lambda: Count = 3
+    """T_λ: Adam steps of one fit."""
+    t_target: Count = 2
+    """T_target: steps from one update of the target networks to the next."""
+    alpha: Fraction = 0.92
+    """α: share of its old value that the target keeps in an update."""
+    alpha_schedule: Literal["constant", "cosine"] = "constant"
+    """`cosine`: α rises from 0 in the first epoch to its value at `beta_horizon_epochs`, as β does."""
+    beta_max: Annotated[Fraction, Field(lt=1)] = 0.8
+    """β_T: largest weight of the previous epoch's networks in Z_comb (Eq. 12); 0 switches them off."""
+    beta_horizon_epochs: Count | None = None
+    """T_β: epoch at which β reaches `beta_max`; null: the number of epochs."""
+    f_d: Annotated[Positive, Field(le=64)] = 1.0
+    """f_d: hidden width of the networks as a multiple of the features' width."""
+    positive_weight: NonNegative = 1e-3
+    """w_ii: weight of the pair itself in Z; the others have 1."""
+    normaliser: Literal["combined", "target"] = "combined"
+    """λ of stage II: `combined` is Z_comb of the batch, `target` the output of the target networks."""
+    bias_init: Literal["data", "zero"] = "data"
+    """Output bias of a fresh network: `data` is the mean log Z_comb of the first batch, `zero` is PyTorch's start."""
+    reinitialise: bool = True
+    """Start each epoch with fresh online and target networks and a fresh Adam."""
+    amortize: Literal["all", "negatives"] = "all"
+    """`negatives`: networks estimate Z without the pair itself, whose term is added at use."""
+    negatives: Literal["global", "local"] = "global"
+    """Stage II contrasts a pair with the `global` batch, or with the rank's own part (`local`, no communication)."""
+    target_negatives: Literal["global", "local"] = "global"
+    """Batch behind log Z of stage I; under `negatives: local`, `global` costs one exchange every `t_online` steps."""
+    rho: Float = 8.5
+    """ρ of the term ρ/τ."""
+    rho_schedule: list[RhoChange] = []
+    """Later values of ρ, in order."""
+    lr: Positive = 1e-3
+    """Adam's learning rate of the networks."""
+    lr_rule: Literal["constant", "times_ranks"] = "constant"
+    """`times_ranks`: the rate is multiplied with the number of ranks."""
+    grad_clip: Positive | None = 1.0
+    """Largest gradient norm of the networks; null: no clipping."""
+
+
+class AmorlipL2Log(Amorlip):
+    """AmorLIP with the l2-log objective (Eq. 10)."""
+
+
+class AmorlipFDiv(Amorlip):
+    """AmorLIP with an f-divergence (Eq. 9), regularised by l2-log."""
+
+    divergence: Literal["kl", "js"] = "kl"
+    """f(t): `kl` is t log t - t + 1, `js` is ½(t log t - (t+1) log((t+1)/2)), t = Z_comb/λ."""
+    l2_weight: NonNegative = 0.1
+    """Weight of the l2-log term that is added (appendix C)."""
+    fdiv_reduction: Literal["mean", "release"] = "mean"
+    """`mean` over the pairs; `release`: 1/B of it, as the released code averages over B² elements."""
+
+
+class SigLip(Section):
+    """Pairwise sigmoid loss; it has no keys. The recipe gives the logit bias its start."""
+
+
+class SogClr(Section):
+    """Global contrastive loss; the recipe keeps the logit scale constant."""
+
+    gamma: Annotated[Fraction, Field(gt=0)] = 0.8
+    """γ: share of the new value in a sample's moving average."""
+    eps: Positive = 1e-14
+    """ε: added to the moving average where it divides."""
+
+
+class FastClip(SogClr):
+    """FastCLIP: γ falls from 1, and v3 learns the temperature through the robust global contrastive loss."""
+
+    version: Literal["v0", "v1", "v3"] = "v3"
+    """v0: the temperature is learned through the ratio alone; v1: for a constant one; v3: with ρ and log u."""
+    gamma: Annotated[Fraction, Field(gt=0)] = 0.2
+    """γ at and after the horizon."""
+    gamma_horizon_epochs: Count | None = None
+    """Epoch at which γ arrives; null: half of the epochs."""
+    rho: Float = 8.5
+    """ρ of the term ρ/τ (v3)."""
+    tau_gradient: Literal["code", "formula"] = "code"
+    """The ratio's gradient in τ: `code` counts it twice, as the authors' code does."""
+
+
+class NeuClip(Section):
+    """NeuCLIP: prototypes learned with AdaGrad between the encoders' steps."""
+
+    prototypes: Annotated[Count, Field(le=10**7)] = 4096
+    """m: prototypes per modality."""
+    t_u: Count = 10
+    """T_u: AdaGrad steps per batch."""
+    reseed_steps: Count = 500
+    """T_r: steps from one renewal of the prototypes by features of the batch to the next."""
+    lr: Positive = 1e-2
+    """AdaGrad's learning rate."""
+    rho: Float = 8.5
+    """ρ of the term ρ/τ."""
+    eps: Positive = 1e-14
+    """ε: added to the mean exponentials."""
+
+
+OBJECTIVES: dict[str, type[Section]] = {
+    "clip": Clip,
+    "siglip": SigLip,
+    "sogclr": SogClr,
+    "fastclip": FastClip,
+    "neuclip": NeuClip,
+    "amorlip_l2log": AmorlipL2Log,
+    "amorlip_fdiv": AmorlipFDiv,
+}
+"""Objective, which is the name of its module in `amorlip.objectives` → its keys."""
+
+
+def settings_type(name: str) -> type[Section]:
+    """The keys that the objective `name` has; raises AmorlipError for an unknown name."""
+    if name not in OBJECTIVES:
+        raise AmorlipError(unknown_key(name, OBJECTIVES, "objective"))
+    return OBJECTIVES[name]

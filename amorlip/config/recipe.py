@@ -1,0 +1,120 @@
+"""Keys of a recipe: all that decides a training run besides the method. A part of `config/scales/*.yaml`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from amorlip.config.base import Count, Float, Fraction, Name, Natural, NonNegative, Positive, Section
+
+
+class Optimizer(Section):
+    """AdamW on the encoders; no weight decay on gains, biases, the logit scale and the logit bias."""
+
+    lr: Positive
+    """Peak learning rate."""
+    beta1: Fraction = 0.9
+    """Decay of the first moment."""
+    beta2: Fraction = 0.98
+    """Decay of the second moment."""
+    eps: Positive = 1e-6
+    """Added to the denominator."""
+    weight_decay: NonNegative = 0.2
+    """Decoupled weight decay."""
+    grad_clip: Positive | None = None
+    """Largest global gradient norm; null: no clipping."""
+
+
+class LogitScaleDrop(Section):
+    """A one-time cut of the logit scale's learning rate."""
+
+    temperature: Positive
+    """Threshold on the temperature 1/τ: the rate is cut at the first step at or below it."""
+    factor: Positive
+    """What the rate is multiplied with."""
+
+
+class LogitScale(Section):
+    """The logit scale τ = 1/temperature, learned as log τ."""
+
+    init: Positive = 1 / 0.07
+    """Value at the start."""
+    max: Positive = 100.0
+    """Upper bound, enforced after each step (the lower one is 1)."""
+    learnable: bool = True
+    """false keeps it at `init`."""
+    lr: Positive | None = None
+    """Constant learning rate without warmup; null: the encoders' rate and schedule."""
+    drop: LogitScaleDrop | None = None
+    """A step rule for `lr`."""
+
+
+class Schedule(Section):
+    """Learning rate over steps: linear warmup, then cosine to zero at the last step."""
+
+    warmup_steps: Natural = 0
+    """Steps of linear warmup."""
+
+
+class Augmentation(Section):
+    """Training transform: RandomResizedCrop, bicubic, then the model's mean and standard deviation."""
+
+    crop_scale_min: Fraction = 0.9
+    """Smallest area of the crop, as a fraction of the image."""
+    crop_scale_max: Fraction = 1.0
+    """Largest area of the crop."""
+
+
+class LoaderSettings(Section):
+    """Order and speed of the data. `workers` does not change any batch."""
+
+    workers: Natural = 1
+    """Decoding processes per rank; 0 decodes in the training process."""
+    shuffle_window: Natural = 0
+    """Shards that are shuffled together; 0: the whole corpus at once (needs fast random access)."""
+
+
+class Recipe(Section):
+    """All that decides a training run beside the method: the part of a scale that a method may change."""
+
+    corpus: Name
+    """File in corpora/."""
+    model: str
+    """OpenCLIP architecture, or one of amorlip/architectures/."""
+    batch_size: Count
+    """Global batch [pairs]."""
+    micro_batch_size: Count | None = None
+    """Pairs per forward pass on a rank, for small GPUs; null: the rank's whole batch at once. The gradient is the whole
+    batch's; with BatchNorm (RN50), that of the whole batch's loss with each part normalised by its own statistics."""
+    epochs: Count
+    """Passes over the corpus."""
+    ranks: Count = 1
+    """Processes (GPUs) per run."""
+    threads_per_rank: Count = 1
+    """CPU threads of a rank; the last bits of a CPU result depend on it."""
+    precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Autocast of the encoders on a GPU; on a CPU always float32."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile the encoders (torch.compile) in the first step, which then takes minutes; `auto`: on a GPU only."""
+    activation_checkpointing: bool = False
+    """Keep of each block of the encoders its input only and compute the rest again in the backward pass: less memory,
+    a third more work."""
+    optimizer: Optimizer
+    """The encoders' optimiser."""
+    logit_scale: LogitScale = LogitScale()
+    """The logit scale."""
+    logit_bias_init: Float | None = None
+    """Start of the learned bias of the logits (SigLIP); null: no bias."""
+    schedule: Schedule = Schedule()
+    """Learning-rate schedule."""
+    augmentation: Augmentation = Augmentation()
+    """Training transform."""
+    loader: LoaderSettings = LoaderSettings()
+    """Data order and speed."""
+    log_every_steps: Count = 50
+    """Length of a logging window [steps]."""
+    checkpoint_every_steps: Count = 1000
+    """Steps between checkpoints (one more is written at the end of each epoch)."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """A non-finite loss or gradient: `stop` at the next logging window, or `skip` the step and count it."""
+    epoch_tasks: list[str] = []
+    """Tasks of the benchmark that are evaluated after each epoch, inside training."""

@@ -1,0 +1,52 @@
+"""Keys of `config/scales/*.yaml`: corpus, model, recipe, and what each job asks the cluster for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from amorlip.config.base import Count, Natural, Section
+from amorlip.config.method import MethodLayer
+from amorlip.config.recipe import Recipe
+
+
+class Resources(Section):
+    """What a job asks the cluster for; changing these reruns nothing."""
+
+    cpus: Count = 1
+    """CPU cores."""
+    workers: Natural | None = None
+    """Data-loading processes of an evaluation (a training run's are in its recipe); null: one less than `cpus`."""
+    gpus: Natural = 0
+    """GPUs."""
+    mem_mb: Count = 4000
+    """Memory [MB]."""
+    runtime_min: Count = 60
+    """Time limit [min]."""
+
+
+class EvaluationSettings(Section):
+    """How a trained model is evaluated."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Autocast of the encoders on a GPU; on a CPU always float32."""
+    batch_size: Count = 64
+    """Images or texts per forward pass."""
+    full_predictions: bool = False
+    """Keep scores in the parquet files: of every class, of the ten texts or images ranked best, of every candidate."""
+
+
+class Scale(Section):
+    """A size of experiment: corpus, model and recipe, and what each method changes in it."""
+
+    title: str
+    """Name in tables and figures."""
+    recipe: Recipe
+    """The recipe shared by all methods."""
+    methods: dict[str, MethodLayer] = {}
+    """Method → what it changes at this scale."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """Evaluation of this scale's runs."""
+    train_resources: Resources = Resources()
+    """Per training run."""
+    evaluate_resources: Resources = Resources()
+    """Per run and task."""

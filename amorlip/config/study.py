@@ -1,0 +1,88 @@
+"""Keys of the top-level file, such as `config/config.yaml`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from amorlip.config.base import Count, Name, Positive, Section, Seed
+from amorlip.config.scale import EvaluationSettings, Resources
+
+
+class FigureStyle(Section):
+    """Looks of all figures."""
+
+    dpi: Count = 150
+    """Resolution of the png files [dots per inch]."""
+    width_in: Positive = 6.5
+    """Width [inches]."""
+    height_in: Positive = 4.0
+    """Height of one panel [inches]."""
+    font_size: Positive = 9.0
+    """Size of the text [points]."""
+
+
+class Overrides(Section):
+    """Changes laid over the named files, nested as there: `{scales: {demo: {recipe: {epochs: 2}}}}`."""
+
+    corpora: dict[str, dict[str, Any]] = {}
+    """corpora/."""
+    scales: dict[str, dict[str, Any]] = {}
+    """scales/."""
+    methods: dict[str, dict[str, Any]] = {}
+    """methods/."""
+    benchmarks: dict[str, dict[str, Any]] = {}
+    """benchmarks/."""
+    experiments: dict[str, dict[str, Any]] = {}
+    """experiments/."""
+
+
+EXTERNAL = "external"
+"""Stands for the scale of models that were not trained here, in files and tables."""
+
+
+class ExternalModel(Section):
+    """Weights that were not trained here, evaluated on the benchmark's tasks and shown in the same tables."""
+
+    title: str
+    """Name in tables."""
+    model: str
+    """OpenCLIP architecture."""
+    pretrained: str
+    """OpenCLIP's name of published weights, which are then downloaded, or the path of a file."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """Precision and batch size."""
+    resources: Resources = Resources()
+    """Per task."""
+
+
+class Selection(Section):
+    """The top-level file: which scales, methods, seeds, benchmark and experiments make one study."""
+
+    name: Name
+    """Folder of the study's results."""
+    scales: list[Name]
+    """Files in scales/."""
+    methods: list[Name]
+    """Files in methods/."""
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    """One run per seed, method and scale."""
+    benchmark: Name
+    """File in benchmarks/."""
+    experiments: list[Name]
+    """Files in experiments/."""
+    external_models: dict[Name, ExternalModel] = {}
+    """Name → published weights that tables show beside the runs."""
+    allow_missing_tasks: bool = False
+    """Go on without evaluation sets that are gated or not there; tables name them and show no average over them."""
+    figures: FigureStyle = FigureStyle()
+    """Looks of all figures."""
+    overrides: Overrides = Overrides()
+    """Changes to the named files."""
+
+    @model_validator(mode="after")
+    def _external_is_no_scale(self) -> Selection:
+        if self.external_models and EXTERNAL in self.scales:
+            raise ValueError(f"no scale may be named '{EXTERNAL}' beside external_models")
+        return self

@@ -1,0 +1,86 @@
+"""One call of img2dataset, kept from leaving processes behind."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from PIL import Image
+
+from amorlip.common.errors import AmorlipError
+from amorlip.config.corpus import DownloadSettings, ImageStorage
+
+SHARD_DIGITS = 5
+MOST_PIXELS = Image.MAX_IMAGE_PIXELS
+"""Of an image as it is downloaded; the stage `shards` refuses larger ones too."""
+
+
+def run(urls: Path, output: Path, image: ImageStorage, speed: DownloadSettings, samples_per_shard: int) -> None:
+    """Download the addresses in the parquet file `urls` (sample_id, url, caption) into shards under `output`.
+
+    Per shard: NNNNN.tar (image, txt, json with the sample_id), NNNNN.parquet (what became of each address), and
+    NNNNN_stats.json, written last. Raises AmorlipError for settings it refuses.
+    """
+    if image.encode_format == "png" and image.encode_quality > 9:
+        raise AmorlipError(f"image.encode_quality is {image.encode_quality}; for png it must be 0 to 9")
+    # Set before the import: a library below asks the network for news otherwise.
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    # OpenCV looks at an image's header and refuses it before it takes the memory.
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MOST_PIXELS)
+    # Python's tracker of semaphores tells what an interrupted pool left, at any moment, after it has cleared it away.
+    silence = "ignore::UserWarning:multiprocessing.resource_tracker"
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), silence]))
+    main = importlib.import_module("img2dataset.main")
+    from amorlip.corpus.bounded_download import BoundedDownloader
+
+    with _no_processes_left(), mock.patch.object(main, "Downloader", BoundedDownloader):
+        main.download(
+            url_list=str(urls),
+            input_format="parquet",
+            url_col="url",
+            caption_col="caption",
+            save_additional_columns=["sample_id"],
+            output_folder=str(output),
+            output_format="webdataset",
+            number_sample_per_shard=samples_per_shard,
+            oom_shard_count=SHARD_DIGITS,
+            processes_count=speed.processes,
+            thread_count=speed.threads,
+            timeout=speed.timeout_s,
+            extract_exif=False,
+            compute_hash=None,
+            enable_wandb=False,
+            **image.model_dump(),
+        )
+
+
+@contextmanager
+def _no_processes_left() -> Iterator[None]:
+    """Ends img2dataset's processes when it is interrupted, stopped (SIGTERM) or fails, and restores the signals.
+
+    It catches SIGINT itself, to clean up and exit with 0: that is turned back into an interrupt.
+    """
+    before = set(multiprocessing.active_children())
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for child in set(multiprocessing.active_children()) - before:
+            _end(child)
+
+
+def _end(process: Any) -> None:
+    process.terminate()
+    process.join()

@@ -1,0 +1,118 @@
+"""Lists of image addresses and captions, brought into one table for both splits."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from amorlip.common.errors import AmorlipError
+from amorlip.common.files import atomic_path
+from amorlip.common.hashing import unit
+from amorlip.config.corpus import UrlList, UrlSource
+
+SCHEMA = pa.schema([("sample_id", pa.int64()), ("url", pa.string()), ("caption", pa.string()), ("split", pa.string())])
+TIMEOUT_S = 60
+AGENT = "amorlip"
+
+
+def write_urls(source: UrlSource, output: Path) -> None:
+    """Fetch the lists of `source` and write the table `output` (urls.parquet).
+
+    Columns: sample_id int64 (the row number, unique over both splits), url, caption, split (`train`|`validation`).
+    Without a validation list, `validation_fraction` of the addresses is set aside by a hash of the address, so that
+    equal addresses stay together. Raises AmorlipError when a list cannot be had or is not such a list.
+    """
+    train = _fetch(source.train)
+    if source.validation is not None:
+        validation = _fetch(source.validation)
+        splits = ["train"] * len(train) + ["validation"] * len(validation)
+        rows = pa.concat_tables([train, validation])
+    else:
+        fraction, rows = source.validation_fraction, train
+        aside = (fraction > 0 and unit("validation", url.as_py()) < fraction for url in train["url"])
+        splits = ["validation" if held_out else "train" for held_out in aside]
+    write_table(rows["url"], rows["caption"], pa.array(splits, pa.string()), output)
+
+
+def write_table(url: pa.ChunkedArray, caption: pa.ChunkedArray, split: pa.Array, output: Path) -> None:
+    """Number the rows and write them as urls.parquet."""
+    sample_id = pa.array(range(len(url)), pa.int64())
+    with atomic_path(output) as temporary:
+        pq.write_table(pa.table([sample_id, url, caption, split], schema=SCHEMA), temporary)
+
+
+def _fetch(source: UrlList) -> pa.Table:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "list.tsv"
+        _save(source.url, path)
+        return _usable(source, _read(source, path))
+
+
+def _save(url: str, path: Path) -> None:
+    """Save what `url` (http, https, file) holds. Raises AmorlipError when it is not there, is cut, or is a web page."""
+    request = urllib.request.Request(url, headers={"User-Agent": AGENT})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, path.open("wb") as file:
+            shutil.copyfileobj(answer, file, 1 << 20)
+            expected = answer.headers.get("Content-Length")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise AmorlipError(
+            f"the list {url} cannot be downloaded: {error}; check the address (key urls) and the network"
+        ) from error
+    if expected is not None and path.stat().st_size != int(expected):
+        raise AmorlipError(f"the list {url} broke off after {path.stat().st_size} of {expected} bytes; run again")
+    with path.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise AmorlipError(
+            f"{url} holds a web page, not a tab-separated list; it may ask for a login or have moved: download the"
+            " list by hand and give its file:// address"
+        )
+
+
+def _read(source: UrlList, path: Path) -> pa.Table:
+    skipped = []
+
+    def skip(row: csv.InvalidRow) -> str:
+        skipped.append(row)
+        return "skip"
+
+    if sorted(source.columns) != ["caption", "url"]:
+        raise AmorlipError(f"the list {source.url}: `columns` must be url and caption, in the file's order")
+    try:
+        rows = csv.read_csv(
+            path,
+            read_options=csv.ReadOptions(column_names=source.columns),
+            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False, invalid_row_handler=skip),
+            convert_options=csv.ConvertOptions(
+                column_types={"url": pa.string(), "caption": pa.string()}, strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise AmorlipError(f"the list {source.url} is not tab-separated UTF-8 text: {error}") from error
+    if skipped:
+        print(f"{source.url}: {len(skipped)} lines without exactly two columns left out")
+    return rows
+
+
+def _usable(source: UrlList, rows: pa.Table) -> pa.Table:
+    """The rows with an address and a caption. Raises AmorlipError when most have none: the columns are swapped."""
+    address = pc.match_substring_regex(rows["url"], r"^(https?|file)://")
+    good = rows.filter(pc.and_(address, pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(rows["caption"])), 0)))
+    if 2 * len(good) < len(rows) or not len(good):
+        raise AmorlipError(
+            f"the list {source.url}: {len(good)} of {len(rows)} lines hold an address and a caption; check the order"
+            f" of its `columns`, now {', '.join(source.columns)}"
+        )
+    if len(good) < len(rows):
+        print(f"{source.url}: {len(rows) - len(good)} lines without address or caption left out")
+    return good.select(["url", "caption"])

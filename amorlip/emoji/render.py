@@ -1,0 +1,67 @@
+"""Drawings to square RGB pictures on white, without their margins."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from amorlip.common.pool import map_on_all_cores
+from amorlip.emoji.names import Drawing
+
+WHITE = (255, 255, 255)
+VISIBLE = 16
+"""Opacity from which on a pixel belongs to the drawing [of 255]; below it, soft shadows and smoothed edges."""
+
+
+def render_all(drawings: Sequence[Drawing], folder: Path, size: int) -> list[str | None]:
+    """Render each drawing to `folder`/style/hexcode.png, `size` pixels square, on all cores.
+
+    Returns per drawing None, or why there is no picture (`cannot be rendered`, `blank`).
+    """
+    for style in {drawing.style for drawing in drawings}:
+        (folder / style).mkdir(parents=True, exist_ok=True)
+    return map_on_all_cores(partial(_render_to, folder=folder, size=size), drawings, chunksize=64)
+
+
+def picture_path(drawing: Drawing) -> Path:
+    """Where a drawing's picture lies below the pictures' folder."""
+    return Path(drawing.style) / f"{drawing.hexcode}.png"
+
+
+def _render_to(drawing: Drawing, folder: Path, size: int) -> str | None:
+    try:
+        picture = render(drawing, size)
+    except (ValueError, OSError):
+        return "cannot be rendered"
+    if all(low == 255 for low, _ in picture.getextrema()):
+        return "blank"
+    picture.save(folder / picture_path(drawing))
+    return None
+
+
+def render(drawing: Drawing, size: int) -> Image.Image:
+    """RGB picture of `size` × `size` pixels: the whole drawing, as large as fits, centred, on white.
+
+    Margins are cut off: they belong to the set, not to the drawing (OpenMoji leaves a third of the frame empty), and
+    a style that is held out should differ in its drawing. Raises ValueError or OSError.
+    """
+    raw = drawing.file.read_bytes() if drawing.svg is None else _rasterise(drawing.svg, 2 * size)
+    picture = Image.open(io.BytesIO(raw)).convert("RGBA")
+    picture = picture.crop(picture.getchannel("A").point(lambda alpha: 255 * (alpha >= VISIBLE)).getbbox())
+    picture = ImageOps.contain(picture, (size, size), Image.Resampling.LANCZOS)
+    if drawing.mirrored:
+        picture = ImageOps.mirror(picture)
+    canvas = Image.new("RGB", (size, size), WHITE)
+    canvas.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2), mask=picture)
+    return canvas
+
+
+def _rasterise(svg: str, size: int) -> bytes:
+    import resvg_py
+
+    # dpi's default is 0, with which nothing is drawn; fonts would make the picture depend on the machine.
+    return resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, dpi=96, skip_system_fonts=True)

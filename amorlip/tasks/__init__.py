@@ -1,0 +1,1 @@
+"""Evaluation sets on disk: their layouts, read and written."""

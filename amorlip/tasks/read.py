@@ -1,0 +1,256 @@
+"""The on-disk layouts of evaluation sets, and what is wrong with a folder that does not follow them.
+
+All hold WebDataset shards `test/0.tar` …, counted in `test/nshards.txt`. Their samples are an image and
+
+- classification: `cls` and, in grouped sets, `npy` (an integer vector); beside `test/` lie `classnames.txt` and
+  `zeroshot_classification_templates.txt` (with the field `{c}`);
+- retrieval: `txt`, a caption a line;
+- association: `txt`, the candidate word; beside `test/` lies one csv file with the rounds.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from amorlip.common.errors import AmorlipError
+from amorlip.common.tars import Sample, samples
+from amorlip.config.benchmark import TaskDefinition
+from amorlip.tasks.lists import list_of_texts, read_table, single
+
+IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One encoded image with what belongs to it."""
+
+    key: str
+    where: str
+    """File and member, for messages."""
+    read: Callable[[], bytes]
+    label: int = -1
+    metadata: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+# ---------------------------------------------------------------- classification
+
+
+@dataclass(frozen=True)
+class ClassificationSet:
+    """Class names, prompt templates and shards of labelled images."""
+
+    names: list[str]
+    templates: list[str]
+    shards: list[Path]
+    columns: int
+    """Length of the samples' metadata vectors; 0: they have none."""
+
+    def records(self) -> Iterator[Record]:
+        """Every sample in the order of the shards. AmorlipError names the file and the sample that is faulty."""
+        for sample in _samples(self.shards):
+            image, label = _image(sample), _label(sample, len(self.names))
+            metadata = _metadata(sample, self.columns) if self.columns else np.empty(0, dtype=np.int64)
+            yield Record(sample.key, sample.where, image, label, metadata)
+
+
+def open_classification(folder: Path, task: TaskDefinition) -> ClassificationSet:
+    """Read names and templates and find the shards of `folder`; the images are read later, by `records`.
+
+    Raises AmorlipError where a file is missing or disagrees with `task` or with nshards.txt.
+    """
+    names = _lines(folder / "classnames.txt")
+    if task.classes is not None and len(names) != task.classes:
+        raise AmorlipError(f"{folder / 'classnames.txt'} has {len(names)} classes, the benchmark says {task.classes}")
+    path = folder / "zeroshot_classification_templates.txt"
+    templates = _lines(path)
+    for template in templates:
+        if "{c}" not in template:
+            raise AmorlipError(f"{path}: the template '{template}' lacks the field {{c}}")
+    return ClassificationSet(names, templates, _shards(folder / "test"), len(task.metadata))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").rstrip().split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise AmorlipError(f"{path} cannot be read ({_short(error)}); every classification set needs it") from error
+    if "" in lines:
+        raise AmorlipError(f"{path}: line {lines.index('') + 1} is empty")
+    return lines
+
+
+def _shards(folder: Path) -> list[Path]:
+    path = folder / "nshards.txt"
+    try:
+        count = int(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AmorlipError(f"{path} cannot be read ({_short(error)}); it holds the number of shards") from error
+    shards = [folder / f"{number}.tar" for number in range(count)]
+    found = sorted(folder.glob("*.tar"))
+    if not shards or sorted(shards) != found:
+        names = ", ".join(shard.name for shard in found[:5]) or "none"
+        raise AmorlipError(
+            f"{path} says {count} shards (0.tar to {count - 1}.tar), but the folder has {len(found)} ({names})"
+        )
+    return shards
+
+
+def _samples(shards: list[Path]) -> Iterator[Sample]:
+    for shard in shards:
+        for sample in samples(shard):
+            if sample.key.startswith("/") or ".." in PurePosixPath(sample.key).parts:
+                raise AmorlipError(f"{sample.where} has a path that leaves its folder; download the set again")
+            yield sample
+
+
+def _image(sample: Sample) -> Callable[[], bytes]:
+    images = [suffix for suffix in IMAGE_SUFFIXES if suffix in sample.members]
+    if len(images) != 1:
+        raise AmorlipError(f"{sample.where} has {len(images)} images ({', '.join(IMAGE_SUFFIXES)}), expected one")
+    return partial(sample.read, images[0])
+
+
+def _label(sample: Sample, classes: int) -> int:
+    if "cls" not in sample.members:
+        raise AmorlipError(f"{sample.where} has no label (cls)")
+    try:
+        label = int(sample.read("cls"))
+    except ValueError as error:
+        raise AmorlipError(f"{sample.where}: the label (cls) is not an integer") from error
+    if not 0 <= label < classes:
+        known = f"one of the {classes} classes (0 to {classes - 1})"
+        raise AmorlipError(f"{sample.where}: the label {label} is not {known}")
+    return label
+
+
+def _metadata(sample: Sample, columns: int) -> np.ndarray:
+    if "npy" not in sample.members:
+        raise AmorlipError(f"{sample.where} has no metadata (npy)")
+    where = f"{sample.where}: the metadata (npy)"
+    try:
+        values = np.load(io.BytesIO(sample.read("npy")), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise AmorlipError(f"{where} cannot be read ({_short(error)})") from error
+    values = np.atleast_1d(values)
+    if values.shape != (columns,):
+        raise AmorlipError(f"{where} has shape {values.shape}, the benchmark says ({columns},)")
+    whole = values.astype(np.int64) if values.dtype.kind in "biuf" else None
+    if whole is None or not np.array_equal(whole, values):
+        raise AmorlipError(f"{where} are not integers")
+    return whole
+
+
+# ---------------------------------------------------------------- retrieval and association
+
+
+@dataclass(frozen=True)
+class TextImages:
+    """Shards of images that each have a text."""
+
+    shards: list[Path]
+
+    def records(self) -> Iterator[Record]:
+        """Every image in the order of the shards."""
+        for sample in _samples(self.shards):
+            yield Record(sample.key, sample.where, _image(sample))
+
+    def texts(self) -> Iterator[tuple[str, str, str]]:
+        """Of every image, without reading it: its key, its text, and where it lies for messages."""
+        for sample in _samples(self.shards):
+            if "txt" not in sample.members:
+                raise AmorlipError(f"{sample.where} has no text (txt)")
+            try:
+                yield sample.key, sample.read("txt").decode("utf-8"), sample.where
+            except UnicodeDecodeError as error:
+                raise AmorlipError(f"{sample.where}: the text (txt) is not UTF-8") from error
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """Images and their captions."""
+
+    images: TextImages
+    keys: list[str]
+    """Of the images, in order."""
+    captions: list[str]
+    image_of: list[int]
+    """For each caption, the position of its image."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One game of association: which of the candidate images belong to the cue?"""
+
+    cue: str
+    candidates: list[int]
+    """Positions in the set's images."""
+    associated: list[bool]
+    """For each candidate, whether it belongs to the cue; at least one does."""
+
+
+@dataclass(frozen=True)
+class AssociationSet:
+    """Distinct candidate images and the rounds played with them."""
+
+    images: TextImages
+    names: list[str]
+    """For each image, its candidate word."""
+    rounds: list[Round]
+
+
+def open_retrieval(folder: Path) -> RetrievalSet:
+    """Read the captions of all images. Raises AmorlipError where a shard is faulty or an image has no caption."""
+    images = TextImages(_shards(folder / "test"))
+    keys: list[str] = []
+    captions: list[str] = []
+    image_of: list[int] = []
+    for position, (key, text, where) in enumerate(images.texts()):
+        texts = [line.strip() for line in text.splitlines() if line.strip()]
+        if not texts:
+            raise AmorlipError(f"{where}: the text (txt) holds no caption")
+        keys.append(key)
+        captions += texts
+        image_of += [position] * len(texts)
+    if not keys:
+        raise AmorlipError(f"{folder / 'test'}: the shards hold no samples; download the set again")
+    return RetrievalSet(images, keys, captions, image_of)
+
+
+def open_association(folder: Path) -> AssociationSet:
+    """Read the candidate words, and the rounds of the csv file (cue, candidates, associations; the latter two lists).
+
+    A candidate belongs to the cue if its word is among the associations, as in DataComp's evaluation. Raises
+    AmorlipError where a file, column or image is missing or a row cannot be read.
+    """
+    images = TextImages(_shards(folder / "test"))
+    names = [text.removesuffix("\n") for _, text, _ in images.texts()]
+    positions = {name: position for position, name in enumerate(names)}
+    path = single(folder, "*.csv")
+    rows = read_table(path, ("cue", "candidates", "associations"))
+    rounds = []
+    for row in range(len(rows)):
+        where = f"{path}: row {row + 1}"
+        cue = rows["cue"][row].strip()
+        candidates = list_of_texts(rows["candidates"][row], ast.literal_eval, f"{where}, column candidates")
+        associations = list_of_texts(rows["associations"][row], ast.literal_eval, f"{where}, column associations")
+        associated = [candidate in associations for candidate in candidates]
+        if not cue or not any(associated):
+            raise AmorlipError(f"{where} has no cue, or none of its associations is a candidate")
+        for candidate in candidates:
+            if candidate not in positions:
+                raise AmorlipError(f"{where}: the candidate '{candidate}' has no image in {folder / 'test'}")
+        rounds.append(Round(cue, [positions[candidate] for candidate in candidates], associated))
+    return AssociationSet(images, names, rounds)
+
+
+def _short(error: BaseException) -> str:
+    """The first line of an exception's text, or its type."""
+    text = str(error.args[0]) if error.args and not isinstance(error, OSError) else str(error)
+    return text.split("\n")[0][:120] or type(error).__name__

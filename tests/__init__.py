@@ -1,0 +1,1 @@
+"""Tests of amorlip; helpers/ holds what several of them use."""

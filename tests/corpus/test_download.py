@@ -1,0 +1,318 @@
+"""Downloads from loopback servers, with img2dataset itself."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from amorlip.common.errors import AmorlipError
+from amorlip.corpus import download as stage
+from amorlip.corpus.download import download, plain_reason
+from amorlip.corpus.manifest import build_manifest
+from amorlip.corpus.urls import write_table
+from tests.helpers.miniatures import any_corpus, picture
+
+PAGES = {
+    "good": 12, "gone": 2, "html": 1, "tiny": 1, "flaky": 3, "slow": 1, "robots": 1,
+}  # fmt: skip
+
+
+def fill(server) -> list[str]:
+    """Addresses of every kind: `flaky` answers from the second visit on, `slow` too late at the first."""
+
+    def late(visit: int) -> tuple[int, bytes]:
+        time.sleep(2.5 if visit == 1 else 0)
+        return 200, picture(1, ending="jpg")
+
+    pages = {
+        "good": picture(0, side=24),
+        "html": b"<html>sold</html>",
+        "tiny": picture(0, side=4),
+        "robots": picture(0),
+        "flaky": lambda visit: (503, b"") if visit == 1 else (200, picture(2, ending="webp")),
+        "slow": late,
+    }
+    paths = [f"/{kind}/{number}" for kind, count in PAGES.items() for number in range(count)]
+    for path in paths:
+        if (kind := path.split("/")[1]) in pages:
+            server.pages[path] = pages[kind]
+    server.headers["/robots/0"] = {"X-Robots-Tag": "noai"}
+    return paths
+
+
+def corpus(retries: int, **image):
+    storage = {"image_size": 16, "encode_format": "png", "encode_quality": 6, "min_image_size": 8, **image}
+    speed = {"processes": 1, "threads": 4, "timeout_s": 1, "retries": retries}
+    return any_corpus(image=storage, download=speed, samples_per_shard=8)
+
+
+@pytest.fixture(scope="module")
+def downloaded(server, tmp_path_factory):
+    """One pass; a killed run's leftovers; then a second call with nothing but the failures to ask for."""
+    folder = tmp_path_factory.mktemp("download")
+    paths = fill(server)
+    count = len(paths) + 1
+    urls = pa.array([server.url + path for path in paths] + [server.url + "/good/of-validation"])
+    write_table(
+        urls, pa.array([f"caption {i}" for i in range(count)]), pa.array(["train"] * len(paths) + ["validation"]),
+        folder / "urls.parquet",
+    )  # fmt: skip
+    result = {"paths": paths, "folder": folder / "train", "urls": folder / "urls.parquet", "server": server}
+    for call in ("first", "second"):
+        before = server.visits.copy()
+        download(corpus(retries=0), "train", folder / "urls.parquet", folder / "train")
+        result[call] = json.loads((folder / "train" / "download.json").read_text())
+        result[f"{call} visits"] = server.visits - before
+        # What a killed run would leave: a shard that was begun, a staging folder without a finished shard.
+        (folder / "train" / "00077.tar").write_bytes(b"begun")
+        (folder / "train" / ".staging-x" / "shards").mkdir(parents=True)
+        (folder / "train" / ".staging-x" / "shards" / "00000.tar").write_bytes(b"begun")
+    return result
+
+
+@pytest.mark.slow
+def test_failures_are_counted_by_reason(downloaded):
+    first = downloaded["first"]
+    assert (first["requested"], first["downloaded"]) == (21, 12)
+    assert first["failed"] == {
+        "HTTP Error 503: Service Unavailable": 3, "HTTP Error 404: Not Found": 2, "Image decoding error": 1,
+        "image too small": 1, "timed out": 1, "Use of image disallowed by X-Robots-Tag directive": 1,
+    }  # fmt: skip
+    assert downloaded["first visits"].total() == 21  # and nothing of the other split
+
+
+@pytest.mark.slow
+def test_only_what_may_still_come_is_asked_for_again(downloaded):
+    asked = {path.split("/")[1] for path in downloaded["second visits"]}
+    assert asked == {"html", "flaky", "slow"}
+    assert downloaded["second"]["downloaded"] == 16 and downloaded["second"]["requested"] == 21
+    assert set(downloaded["second"]["failed"].values()) == {2, 1} and len(downloaded["second"]["failed"]) == 4
+
+
+@pytest.mark.slow
+def test_shards_hold_each_pair_once_and_leftovers_are_gone(downloaded):
+    folder = downloaded["folder"]
+    build_manifest("test", corpus(0), "train", folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["samples"] == 16 and manifest["refused"] == {} and manifest["requested"] == 21
+    assert [shard["name"] for shard in manifest["shards"]] == ["00000.tar", "00001.tar", "00002.tar", "00003.tar"]
+    ids = pq.read_table(folder / "index.parquet")["sample_id"].to_pylist()
+    kinds = {downloaded["paths"][number].split("/")[1] for number in ids}
+    assert len(set(ids)) == 16 and kinds == {"good", "flaky", "slow"}
+    text = pq.read_table(folder / "index.parquet").to_pylist()[0]
+    data = (folder / manifest["shards"][text["shard"]]["name"]).read_bytes()
+    assert data[text["caption_offset"] :][: text["caption_bytes"]] == f"caption {text['sample_id']}".encode()
+
+
+@pytest.mark.slow
+def test_no_process_is_left(downloaded):
+    assert not multiprocessing.active_children()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.slow
+def test_stopping_leaves_nothing_half_done(server, tmp_path):
+    """SIGTERM in the middle of a pass: an interrupt, no processes, and a folder that the next call can use."""
+    server.pages["/never"] = lambda _: (time.sleep(3), (200, b""))[1]
+    write_table(pa.array([server.url + "/never"]), pa.array(["a"]), pa.array(["train"]), tmp_path / "urls.parquet")
+
+    def stop_when_asked() -> None:
+        while not server.visits["/never"]:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_when_asked, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        download(corpus(0), "train", tmp_path / "urls.parquet", tmp_path / "train")
+    assert not multiprocessing.active_children()
+    assert not (tmp_path / "train" / "download.json").exists()
+    stage._collect(tmp_path / "train")
+    assert [path.name for path in (tmp_path / "train").iterdir() if path.name != ".lock"] == [".source"]
+
+
+# ---------------------------------------------------------------- without img2dataset
+
+
+def shard(folder: Path, number: int, outcomes: dict[int, str | None], finished: bool = True) -> None:
+    """What img2dataset writes for a shard: its tar, table of outcomes and statistics."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = {
+        "sample_id": list(outcomes),
+        "status": ["success" if reason is None else "failed_to_download" for reason in outcomes.values()],
+        "error_message": pa.array(outcomes.values(), pa.string()),
+    }
+    (folder / f"{number:05d}.tar").write_bytes(f"{number} {sorted(outcomes)}".encode())
+    pq.write_table(pa.table(table), folder / f"{number:05d}.parquet")
+    if finished:
+        (folder / f"{number:05d}_stats.json").write_text("{}")
+
+
+def test_finished_shards_of_a_killed_run_are_kept(tmp_path):
+    shard(tmp_path / ".staging-a" / "shards", 0, {1: None, 2: "timed out"})
+    shard(tmp_path / ".staging-a" / "shards", 1, {3: None}, finished=False)
+    shard(tmp_path / ".staging-b" / "shards", 4, {5: None})
+    stage._collect(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "00000.parquet",
+        "00000.tar",
+        "00001.parquet",
+        "00001.tar",
+    ]
+    assert [(tmp_path / f"0000{i}.tar").read_text() for i in range(2)] == ["0 [1, 2]", "4 [5]"]
+    assert stage._outcomes(tmp_path).to_pylist() == [
+        {"sample_id": 1, "reason": None}, {"sample_id": 2, "reason": "timed out"}, {"sample_id": 5, "reason": None},
+    ]  # fmt: skip
+
+
+def test_being_killed_while_collecting(tmp_path):
+    shard(tmp_path / ".staging-a" / "shards", 0, {1: None})
+    shard(tmp_path / ".staging-a" / "shards", 1, {2: None})
+    # The tar was moved, its table was not.
+    (tmp_path / ".staging-a" / "shards" / "00000.tar").replace(tmp_path / "00000.tar")
+    stage._collect(tmp_path)
+    assert stage._outcomes(tmp_path)["sample_id"].to_pylist() == [2]  # 1 is asked for again
+    assert [path.read_text() for path in tmp_path.glob("*.tar")] == ["1 [2]"]
+
+
+def run_without_network(monkeypatch, tmp_path, corpus, answers):
+    """The stage with a stand-in for img2dataset that settles the ids in `answers`; returns the ids asked for."""
+    asked = []
+
+    def run(urls, output, *_):
+        ids = pq.read_table(urls)["sample_id"].to_pylist()
+        asked.append(ids)
+        shard(output, 0, {i: answers(i, len(asked)) for i in ids})
+
+    monkeypatch.setattr(stage.img2dataset_call, "run", run)
+    if not (tmp_path / "urls.parquet").exists():
+        write_table(pa.array(list("abcd")), pa.array(list("wxyz")), pa.array(["train"] * 4), tmp_path / "urls.parquet")
+    download(corpus, "train", tmp_path / "urls.parquet", tmp_path / "train")
+    return asked
+
+
+def test_passes(monkeypatch, tmp_path):
+    answers = {0: None, 1: "HTTP Error 404: Not Found", 2: "timed out", 3: "timed out"}
+    asked = run_without_network(
+        monkeypatch, tmp_path, corpus(retries=3), lambda i, visit: None if i == 2 and visit == 2 else answers[i]
+    )
+    assert asked == [[0, 1, 2, 3], [2, 3], [3], [3]]
+    record = json.loads((tmp_path / "train" / "download.json").read_text())
+    assert record["downloaded"] == 2 and record["failed"] == {"HTTP Error 404: Not Found": 1, "timed out": 1}
+
+
+def test_nothing_is_asked_when_all_is_there(monkeypatch, tmp_path):
+    assert run_without_network(monkeypatch, tmp_path, corpus(retries=5), lambda *_: None) == [[0, 1, 2, 3]]
+    assert run_without_network(monkeypatch, tmp_path, corpus(retries=5), lambda *_: None) == []
+
+
+def test_a_second_download_into_one_folder_is_refused(monkeypatch, tmp_path):
+    """The first one is at work in another process; nothing of it is touched."""
+    first = os.getpid()
+
+    def work(*_):
+        assert os.getpid() == first
+        child = os.fork()
+        if child == 0:
+            try:
+                with pytest.raises(AmorlipError, match="train: another process is writing to this folder"):
+                    download(corpus(0), "train", tmp_path / "urls.parquet", tmp_path / "train")
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+
+    assert run_without_network(monkeypatch, tmp_path, corpus(0), work) == [[0, 1, 2, 3]]
+    assert json.loads((tmp_path / "train" / "download.json").read_text())["downloaded"] == 4
+
+
+def test_another_list_or_image_size_starts_afresh(monkeypatch, tmp_path):
+    def answers(*_):
+        return None
+
+    run_without_network(monkeypatch, tmp_path, corpus(0), answers)
+    assert run_without_network(monkeypatch, tmp_path, corpus(0, image_size=32), answers) == [[0, 1, 2, 3]]
+    write_table(pa.array(["e"]), pa.array(["f"]), pa.array(["train"]), tmp_path / "urls.parquet")
+    assert run_without_network(monkeypatch, tmp_path, corpus(0, image_size=32), answers) == [[0]]
+    assert json.loads((tmp_path / "train" / "download.json").read_text())["requested"] == 1
+
+
+def test_rare_reasons_are_summed_up(monkeypatch, tmp_path):
+    write_table(
+        pa.array(["u"] * 100), pa.array(["c"] * 100), pa.array(["train"] * 100), tmp_path / "urls.parquet"
+    )  # fmt: skip
+    reasons = [f"reason {i}" if i < 30 else "common" for i in range(100)]
+    one_shard = corpus(0).model_copy(update={"samples_per_shard": 100})
+    run_without_network(monkeypatch, tmp_path, one_shard, lambda i, _: reasons[i])
+    failed = json.loads((tmp_path / "train" / "download.json").read_text())["failed"]
+    assert failed["common"] == 70 and failed["other"] == 11 and sum(failed.values()) == 100
+
+
+def test_shards_that_could_not_be_written_stop_the_stage(monkeypatch, tmp_path):
+    """img2dataset only prints what went wrong. The shard that was finished counts in the next call."""
+    asked = []
+
+    def run(urls, output, *_):
+        asked.append(pq.read_table(urls)["sample_id"].to_pylist())
+        shard(output, 0, dict.fromkeys(asked[-1][:8]))
+
+    monkeypatch.setattr(stage.img2dataset_call, "run", run)
+    write_table(pa.array(["u"] * 12), pa.array(["c"] * 12), pa.array(["train"] * 12), tmp_path / "urls.parquet")
+    with pytest.raises(AmorlipError, match=r"1 of 2 shards could not be written .* MiB free"):
+        download(corpus(0), "train", tmp_path / "urls.parquet", tmp_path / "train")
+    assert not (tmp_path / "train" / "download.json").exists()
+    download(corpus(0), "train", tmp_path / "urls.parquet", tmp_path / "train")
+    assert asked == [list(range(12)), [8, 9, 10, 11]]
+
+
+def test_an_impossible_compression_is_told(tmp_path):
+    write_table(pa.array(["u"]), pa.array(["c"]), pa.array(["train"]), tmp_path / "urls.parquet")
+    with pytest.raises(AmorlipError, match="encode_quality is 95; for png it must be 0 to 9"):
+        download(corpus(0, encode_quality=95), "train", tmp_path / "urls.parquet", tmp_path / "train")
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("<urlopen error [Errno -2] Name or service not known>", "[Errno -2] Name or service not known"),
+        ("HTTP Error 404: Not Found", "HTTP Error 404: Not Found"),
+        ("<urlopen error [Errno 2] No such file or directory: '/a/b.png'>", "[Errno 2] No such file or directory: …"),
+        (
+            "<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, x.org>",
+            "certificate verify failed",
+        ),
+        ("HTTP Error 302: this would lead to\nan infinite loop", "HTTP Error 302: this would lead to an infinite loop"),
+        ("(-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS in function 'x'", "image has too many pixels"),
+        ("", "no reason given"),
+    ],
+)
+def test_reasons_without_what_differs(message, reason):
+    assert plain_reason(message) == reason
+
+
+# ---------------------------------------------------------------- mirrors
+
+
+def test_a_mirror_lends_training_shards_to_validation(monkeypatch, tmp_path):
+    def hub(repository, revision, folder, patterns, others):
+        assert (repository, revision) == ("owner/name", "main")
+        for name in ("train-0.tar", "train-1.tar", "train-2.tar", "README.md"):
+            if fnmatch(name, patterns[0]) and not any(fnmatch(name, other) for other in others):
+                (folder / name).write_bytes(b"")
+        return "c" * 40
+
+    monkeypatch.setattr(stage.hub, "download", hub)
+    mirror = {"repository": "owner/name", "train": "train-*.tar", "validation": "train-2.tar"}
+    for split, shards in (("train", ["train-0.tar", "train-1.tar"]), ("validation", ["train-2.tar"])):
+        download(any_corpus(source="mirror", mirror=mirror), split, None, tmp_path / split)
+        record = json.loads((tmp_path / split / "download.json").read_text())
+        assert record["shards"] == shards and record["revision"] == "c" * 40 and record["requested"] is None

@@ -1,0 +1,147 @@
+"""The configuration: layers, messages, and what a study asks for."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from amorlip.common.errors import AmorlipError
+from amorlip.config.load import merge, read_yaml, validate
+from amorlip.config.recipe import Optimizer, Recipe
+from amorlip.config.scale import Scale
+from amorlip.study import load_study, settings_file
+from tests.helpers import REPOSITORY
+
+CONFIG = REPOSITORY / "config"
+DEMO = yaml.safe_load((CONFIG / "config.yaml").read_text())
+
+
+def load(**changes):
+    return load_study(merge(DEMO, changes), CONFIG, "config.yaml")
+
+
+def runs(study):
+    return {run.name: run for _, run in study.runs}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "mini.yaml", "paper.yaml"])
+def test_shipped_configurations_are_valid(name):
+    study = load_study(read_yaml(CONFIG / name), CONFIG, name)
+    assert len(study.runs) == len(study.scales) * len(study.methods) * len(study.selection.seeds)
+    assert study.corpora
+
+
+def test_layers_are_merged_in_order():
+    """The scale changes the method's file, and the overrides change the scale."""
+    study = load(
+        overrides={
+            "methods": {"amorlip_l2log": {"settings": {"t_online": 5, "t_target": 7}, "recipe": {"epochs": 3}}},
+            "scales": {"demo": {"methods": {"amorlip_l2log": {"settings": {"t_online": 9}}}, "recipe": {"epochs": 2}}},
+        }
+    )
+    amorlip, clip = runs(study)["amorlip_l2log-seed0"], runs(study)["clip-seed0"]
+    assert amorlip.settings["t_online"] == 9
+    assert amorlip.recipe.epochs == 3
+    assert clip.recipe.epochs == 2
+
+
+def test_methods_share_what_they_do_not_change():
+    clip, amorlip = (runs(load())[name].recipe for name in ("clip-seed0", "amorlip_l2log-seed0"))
+    assert clip.corpus == amorlip.corpus and clip.batch_size == amorlip.batch_size
+
+
+def test_a_seed_adds_one_run_a_method():
+    assert set(runs(load(seeds=[0, 1]))) - set(runs(load())) == {"clip-seed1", "amorlip_l2log-seed1"}
+
+
+def test_variants_become_runs_of_their_own():
+    variant = {"name": "fast", "method": "amorlip_l2log", "title": "fast", "settings": {"t_online": 8}}
+    study = load(overrides={"experiments": {"table1": {"variants": [variant]}}})
+    assert runs(study)["amorlip_l2log-fast-seed0"].settings["t_online"] == 8
+    assert [title for title, _ in study.experiment_runs("table1")][-1] == "fast"
+    assert "amorlip_l2log-fast-seed0" not in {run.name for _, run in study.experiment_runs("accuracy_over_epochs")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"sedes": [1]}, ["config.yaml", "'sedes'", "did you mean 'seeds'", "[1]"]),
+        ({"seeds": []}, ["config.yaml", "seeds", "at least 1"]),
+        ({"seeds": [-1]}, ["seeds", "-1"]),
+        ({"seeds": "0"}, ["seeds", "list", "'0'"]),
+        ({"name": "a/b"}, ["name", "'a/b'"]),
+        ({"scales": ["dmeo"]}, ["scales", "'dmeo'", "did you mean 'demo'"]),
+        ({"methods": ["amorlip"]}, ["methods", "did you mean 'amorlip_"]),
+        ({"benchmark": "demos"}, ["benchmarks", "did you mean 'demo'"]),
+        ({"overrides": {"scales": {"large": {}}}}, ["overrides.scales", "'large'"]),
+        (
+            {"overrides": {"scales": {"demo": {"recipe": {"optimizer": {"lrr": 0.5}}}}}},
+            ["overrides.scales.demo", "recipe.optimizer", "'lrr'", "did you mean 'lr'", "0.5"],
+        ),
+        (
+            {"overrides": {"scales": {"demo": {"recipe": {"optimizer": {"lr": "fast"}}}}}},
+            ["overrides.scales.demo", "recipe.optimizer.lr", "'fast'"],
+        ),
+        (
+            {"overrides": {"methods": {"amorlip_l2log": {"settings": {"beta_mx": 0.7}}}}},
+            ["methods/amorlip_l2log.yaml", "settings", "'beta_mx'", "did you mean 'beta_max'"],
+        ),
+        (
+            {"overrides": {"scales": {"demo": {"methods": {"clip": {"recipe": {"epoch": 3}}}}}}},
+            ["scales/demo.yaml", "methods.clip", "'epoch'", "did you mean 'epochs'"],
+        ),
+        (
+            {"overrides": {"scales": {"demo": {"recipe": {"epoch_tasks": ["openmojis"]}}}}},
+            ["epoch_tasks", "'openmojis'", "did you mean 'openmoji'"],
+        ),
+        ({"overrides": {"scales": {"demo": {"recipe": {"ranks": 3}}}}}, ["batch_size 256", "ranks 3"]),
+        ({"overrides": {"methods": {"clip": {"objective": "clipp"}}}}, ["objective", "did you mean 'clip'"]),
+    ],
+)
+def test_errors_name_file_key_value_and_nearest_key(changes, parts):
+    with pytest.raises(AmorlipError) as caught:
+        _ = load(**changes).corpora
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message, message
+
+
+def test_exponents_without_a_point_are_numbers():
+    """YAML 1.1 reads 1e-3 as text."""
+    value = yaml.safe_load("lr: 1e-3")
+    assert isinstance(value["lr"], str)
+    assert Optimizer.model_validate(value).lr == 1e-3
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("a: 1\nb: 2\na: 3\n")
+    with pytest.raises(AmorlipError, match=r"twice.yaml, line 3: key 'a' twice"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize("text", ["- a\n", "a: [1\n", "just text\n", ""])
+def test_what_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(AmorlipError, match="bad.yaml"):
+        read_yaml(path)
+
+
+def test_settings_files_are_named_by_their_content(tmp_path):
+    """So a command line can be repeated, and a changed setting never overwrites what a running job reads."""
+    run = runs(load())["amorlip_l2log-seed0"]
+    first = settings_file("train", {"run": run.model_dump()}, tmp_path)
+    assert settings_file("train", {"run": run.model_dump()}, tmp_path) == first
+    assert settings_file("train", {"run": {**run.model_dump(), "seed": 1}}, tmp_path) != first
+    assert type(run).model_validate(read_yaml(first)["run"]) == run
+
+
+def test_every_layer_names_known_methods():
+    """A scale may only change methods that exist, and only in keys that they have."""
+    for path in (CONFIG / "scales").glob("*.yaml"):
+        scale = validate(Scale, read_yaml(path), str(path))
+        for method, layer in scale.methods.items():
+            assert (CONFIG / "methods" / f"{method}.yaml").is_file(), f"{path}: {method}"
+            validate(Recipe, merge(scale.recipe.model_dump(), layer.recipe), f"{path}: {method}")
