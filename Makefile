@@ -35,6 +35,7 @@ lint: setup
 	ruff format --check .
 	snakefmt --check workflow
 	snakemake --lint
+	lint-imports
 	amorlip schema --check
 
 bench-loader: setup
@@ -52,6 +53,6 @@ bench-evaluation: setup
 # Anew from the direct requirements; versions and hashes only, so any index serves them.
 lock: setup
 	$(UV) pip compile envs/requirements.in envs/requirements-dev.in --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade -o envs/requirements.lock
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o envs/requirements.lock
 	grep '^uv==' envs/requirements.lock | cut -d' ' -f1 | $(UV) pip compile - --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o envs/bootstrap.lock
