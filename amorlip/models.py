@@ -26,7 +26,7 @@ from amorlip.common.errors import AmorlipError, lacks_memory, unknown_key
 from amorlip.common.files import write_bytes
 
 Transform = Callable[[Image.Image], Tensor]
-"""A picture → float32 (3, H, W), normalised."""
+"""A picture → float32 (3, H, W), normalized."""
 
 Tokenizer = Callable[..., Tensor]
 """A list of n texts → int64 (n, context length)."""
@@ -78,7 +78,7 @@ def image_size(model: nn.Module) -> int | tuple[int, int]:
     return PreprocessCfg(**model.visual.preprocess_cfg).size
 
 
-class Normalisation(nn.Module):
+class Normalization(nn.Module):
     """uint8 levels (b, 3, H, W) → float32, by the model's mean and standard deviation, on the images' device.
 
     Training does this on the device, to which only a quarter of the bytes go. The result is that of `eval_transform`.
@@ -93,11 +93,11 @@ class Normalisation(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Keeps the memory format of `images`."""
         if images.is_contiguous(memory_format=torch.channels_last):
-            return _normalised(images.permute(0, 2, 3, 1), self.mean.flatten(), self.std.flatten()).permute(0, 3, 1, 2)
+            return _normalized(images.permute(0, 2, 3, 1), self.mean.flatten(), self.std.flatten()).permute(0, 3, 1, 2)
         return (images.to(torch.float32) / 255).sub_(self.mean).div_(self.std)
 
 
-def _normalised(levels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def _normalized(levels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(b, H, W, 3), uint8 → float32. A CPU takes many times as long to broadcast over three channels as over a row."""
     mean, std = mean.repeat(levels.shape[2], 1), std.repeat(levels.shape[2], 1)
     return levels.to(torch.float32).div_(255).sub_(mean).div_(std)
@@ -121,17 +121,17 @@ class EvalTransform:
             image = step(image)
         return np.asarray(image)
 
-    def normalise(self, pictures: Tensor) -> Tensor:
-        """(B, H, W, 3), uint8 → (B, 3, H, W), float32, normalised, channels last in memory, on the same device."""
+    def normalize(self, pictures: Tensor) -> Tensor:
+        """(B, H, W, 3), uint8 → (B, 3, H, W), float32, normalized, channels last in memory, on the same device."""
         device = pictures.device
-        return _normalised(pictures, self.mean.to(device), self.std.to(device)).permute(0, 3, 1, 2)
+        return _normalized(pictures, self.mean.to(device), self.std.to(device)).permute(0, 3, 1, 2)
 
     def __call__(self, image: Image.Image) -> Tensor:
-        return self.normalise(torch.from_numpy(self.picture(image).copy())[None])[0]
+        return self.normalize(torch.from_numpy(self.picture(image).copy())[None])[0]
 
 
 def eval_transform(model: nn.Module) -> EvalTransform:
-    """OpenCLIP's evaluation transform: shorter side to the model's size (bicubic), centre crop, normalisation."""
+    """OpenCLIP's evaluation transform: shorter side to the model's size (bicubic), center crop, normalization."""
     return EvalTransform(PreprocessCfg(**model.visual.preprocess_cfg))
 
 

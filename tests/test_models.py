@@ -121,11 +121,11 @@ def test_train_transform_crops_as_the_recipe_says():
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_levels_are_normalised_as_in_evaluation(layout):
+def test_levels_are_normalized_as_in_evaluation(layout):
     """Bit by bit what OpenCLIP's evaluation transform makes of the same square picture."""
     model, square = models.create("demo", seed=0), picture(32, 32)
     levels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].contiguous(memory_format=layout)
-    found = models.Normalisation(model)(levels)
+    found = models.Normalization(model)(levels)
     assert found.dtype == torch.float32 and found.is_contiguous(memory_format=layout)
     assert torch.equal(found[0], models.eval_transform(model)(square))
 
@@ -157,6 +157,6 @@ def test_the_evaluation_transform_in_two_parts_is_openclips(mode, interpolation,
     expected = torch.stack([whole(image) for image in pictures])
     levels = torch.from_numpy(np.stack([parts.picture(image) for image in pictures]))
     assert levels.dtype == torch.uint8
-    found = parts.normalise(levels)
+    found = parts.normalize(levels)
     assert torch.equal(found, expected) and found.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(parts(image), one) for image, one in zip(pictures, expected, strict=True))

@@ -1,6 +1,6 @@
 """What a user would write without this package: OpenCLIP's model and loss, AdamW, a WebDataset pipeline, nothing else.
 
-Optimiser, crop, logit scale and clipping are those of the run it is compared with; everything else is as it comes.
+Optimizer, crop, logit scale and clipping are those of the run it is compared with; everything else is as it comes.
 """
 
 from __future__ import annotations

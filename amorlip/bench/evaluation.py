@@ -33,7 +33,7 @@ from amorlip.evaluation import association, retrieval, suite
 from amorlip.evaluation.images import batches
 from amorlip.tasks.pack import pack
 from amorlip.tasks.read import open_association
-from amorlip.tasks.write import Labelled, Round, write_association, write_classification, write_retrieval
+from amorlip.tasks.write import Labeled, Round, write_association, write_classification, write_retrieval
 
 BATCH = 128
 SIDE = 64
@@ -168,7 +168,7 @@ def pictures(count: int) -> Iterator[bytes]:
 
 def _write_classification(folder: Path, size: int) -> None:
     classes = min(CLASSES, size)
-    samples = (Labelled(image, "png", number % classes) for number, image in enumerate(pictures(size)))
+    samples = (Labeled(image, "png", number % classes) for number, image in enumerate(pictures(size)))
     write_classification(folder, [f"thing {number}" for number in range(classes)], TEMPLATES, samples)
 
 

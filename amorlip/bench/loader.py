@@ -62,7 +62,7 @@ class Result:
 
 HEADING = """\
 Images per second and core, from shards to batches: the training loader in an epoch after the first (captions are
-tokenised once), OpenCLIP's transform and tokenizer in a WebDataset pipeline, and OpenCLIP's transform alone, on images
+tokenized once), OpenCLIP's transform and tokenizer in a WebDataset pipeline, and OpenCLIP's transform alone, on images
 in memory. Medians of rounds in turn, by CPU time of one process with one thread."""
 COLUMNS = [
     Column("pictures", "{case}", is_number=False),
@@ -144,7 +144,7 @@ def ours(case: Case, model: torch.nn.Module, folder: Path, epochs: int) -> Itera
 
 
 def open_clips(folder: Path, transform: Callable, tokenizer: Callable) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of batches by WebDataset, in the shard's order: decode with Pillow, transform and tokenise, batch."""
+    """One epoch of batches by WebDataset, in the shard's order: decode with Pillow, transform and tokenize, batch."""
     return iter(
         webdataset.DataPipeline(
             webdataset.SimpleShardList([str(path) for path in sorted(folder.glob("*.tar"))]),

@@ -16,7 +16,7 @@ from amorlip.corpus.download import RECORD
 from amorlip.corpus.manifest import build_manifest
 
 CONTRAST = {"luminance": 55.0, "red-green": 18.0, "blue-yellow": 12.0}
-"""Standard deviations, in levels: colours of photographs are mostly shades of one another."""
+"""Standard deviations, in levels: colors of photographs are mostly shades of one another."""
 QUALITY = 85
 WORDS = ("a", "the", "red", "small", "two", "with", "near", "house", "dog", "river", "street", "woman", "child", "sky")
 
@@ -43,9 +43,9 @@ def drawing(side: int, seed: int) -> bytes:
     draw = ImageDraw.Draw(image)
     for _ in range(6):
         x, y, w, h = generator.uniform(0, 0.5, 4) * scale * side + scale * side / 10
-        colour, shade = generator.integers(0, 256, 3), generator.uniform(-60, 60)
+        color, shade = generator.integers(0, 256, 3), generator.uniform(-60, 60)
         for ring in np.linspace(0, 0.4, 12):
-            fill = tuple(int(c) for c in np.clip(colour + ring * shade, 0, 255))
+            fill = tuple(int(c) for c in np.clip(color + ring * shade, 0, 255))
             draw.ellipse((x + ring * w, y + ring * h, x + w - ring * w, y + h - ring * h), fill=fill)
     return _encode(image.resize((side, side), Image.Resampling.LANCZOS), "PNG")
 

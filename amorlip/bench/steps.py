@@ -26,7 +26,7 @@ from amorlip.training.session import Session
 from amorlip.training.step import Encoders
 
 MIB = 2**20
-PARTS = ("data", "forward", "objective", "backward", "optimiser")
+PARTS = ("data", "forward", "objective", "backward", "optimizer")
 WARM_UP = 3
 """Steps before the first that counts: the first one compiles, and chooses convolutions."""
 PEAKS = {"H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12}
@@ -127,7 +127,7 @@ class Stepper:
         def marked(*arguments: Any) -> Any:
             self.marks.add("backward")
             result = update(*arguments)
-            self.marks.add("optimiser")
+            self.marks.add("optimizer")
             return result
 
         self.session.optimizer.update = marked

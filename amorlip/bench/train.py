@@ -73,10 +73,10 @@ class Result:
     forward_ms: float
     objective_ms: float
     backward_ms: float
-    optimiser_ms: float
+    optimizer_ms: float
     peak_mib: float
     gflop_per_pair: float
-    utilisation: float | None
+    utilization: float | None
     """Model FLOP per second over the chip's bfloat16 peak; None on a CPU."""
     over_clip_ms: float | None
     """Longer than CLIP's step at the same scale."""
@@ -96,7 +96,7 @@ class Comparison:
 
 HEADING = """\
 Whole training steps. Parts are as long as their work on the device; the backward pass holds the objective's and the
-encoders'. Utilisation: products of the encoders (FLOP of forward and backward pass, counted on the eager model) per
+encoders'. Utilization: products of the encoders (FLOP of forward and backward pass, counted on the eager model) per
 second, over the chip's bfloat16 peak. Threads are the recipe's `threads_per_rank`, whatever the next line says."""
 COLUMNS = [
     Column("case", "{case}", is_number=False),
@@ -108,7 +108,7 @@ COLUMNS = [
     Column("step ms", "{step_ms:.1f}"),
     *(Column(part, f"{{{part}_ms:.1f}}") for part in steps.PARTS),
     Column("peak MiB", "{peak_mib:.0f}"),
-    Column("utilisation", "{utilisation}"),
+    Column("utilization", "{utilization}"),
     Column("over CLIP ms", "{over_clip_ms}"),
     Column("over CLIP", "{over_clip}"),
 ]
@@ -218,7 +218,7 @@ def _markdown(results: list[Result], comparisons: list[Comparison]) -> str:
     return text
 
 
-RATIOS = {"utilisation": "{:.1%}", "over_clip_ms": "{:.1f}", "over_clip": "{:.1%}"}
+RATIOS = {"utilization": "{:.1%}", "over_clip_ms": "{:.1f}", "over_clip": "{:.1%}"}
 """Fields that not every case has, and how they are shown."""
 
 
@@ -246,7 +246,7 @@ def _measure(case: Case, scratch: Path, before: list[Result]) -> Result:
         **{f"{part}_ms": round(ms, 3) for part, ms in timing.parts_ms.items()},
         peak_mib=round(timing.peak_mib),
         gflop_per_pair=round(flop / 1e9, 3),
-        utilisation=None if peak is None else round(flop * images_per_s / peak, 4),
+        utilization=None if peak is None else round(flop * images_per_s / peak, 4),
         over_clip_ms=None if clip is None else round(timing.step_ms - clip, 3),
         over_clip=None if clip is None else round(timing.step_ms / clip - 1, 4),
     )

@@ -1,6 +1,6 @@
 """Samples of tar shards: where their files lie, read when they are wanted.
 
-A sample is made of neighbouring files that share folder and name up to the first dot, as in WebDataset. Plain headers
+A sample is made of neighboring files that share folder and name up to the first dot, as in WebDataset. Plain headers
 are parsed here, in a fifth of tarfile's time, which matters beside small images; whatever is not plain (long names,
 links) is left to tarfile.
 """
@@ -22,7 +22,7 @@ END = bytes(BLOCK)
 
 @dataclass(frozen=True)
 class Sample:
-    """Neighbouring files of one name."""
+    """Neighboring files of one name."""
 
     key: str
     shard: Path

@@ -84,7 +84,7 @@ class Average(Section):
 
 
 class ColumnGroup(Section):
-    """Neighbouring columns of the main table under one heading."""
+    """Neighboring columns of the main table under one heading."""
 
     title: str
     """The heading."""

@@ -16,8 +16,8 @@ class Package(Section):
     """Exact version."""
     integrity: Annotated[str, Field(pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")]
     """Subresource-integrity digest of the package's archive; checked after download."""
-    licence: str
-    """Licence of the content, as the NOTICE lists it."""
+    license: str
+    """License of the content, as the NOTICE lists it."""
     role: Literal["style", "heldout_style", "names", "sketches", "digits"]
     """`style`: pictures for training; `heldout_style`: pictures for evaluation only; `names`: labels and tags of
     emoji; `sketches`: QuickDraw drawings; `digits`: MNIST."""

@@ -47,11 +47,11 @@ class Amorlip(Section):
     """f_d: hidden width of the networks as a multiple of the features' width."""
     positive_weight: NonNegative = 1e-3
     """w_ii: weight of the pair itself in Z; the others have 1."""
-    normaliser: Literal["combined", "target"] = "combined"
+    normalizer: Literal["combined", "target"] = "combined"
     """λ of stage II: `combined` is Z_comb of the batch, `target` the output of the target networks."""
     bias_init: Literal["data", "zero"] = "data"
     """Output bias of a fresh network: `data` is the mean log Z_comb of the first batch, `zero` is PyTorch's start."""
-    reinitialise: bool = True
+    reinitialize: bool = True
     """Start each epoch with fresh online and target networks and a fresh Adam."""
     amortize: Literal["all", "negatives"] = "all"
     """`negatives`: networks estimate Z without the pair itself, whose term is added at use."""
@@ -76,7 +76,7 @@ class AmorlipL2Log(Amorlip):
 
 
 class AmorlipFDiv(Amorlip):
-    """AmorLIP with an f-divergence (Eq. 9), regularised by l2-log."""
+    """AmorLIP with an f-divergence (Eq. 9), regularized by l2-log."""
 
     divergence: Literal["kl", "js"] = "kl"
     """f(t): `kl` is t log t - t + 1, `js` is ½(t log t - (t+1) log((t+1)/2)), t = Z_comb/λ."""

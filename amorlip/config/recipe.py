@@ -84,7 +84,7 @@ class Recipe(Section):
     """Global batch [pairs]."""
     micro_batch_size: Count | None = None
     """Pairs per forward pass on a rank, for small GPUs; null: the rank's whole batch at once. The gradient is the whole
-    batch's; with BatchNorm (RN50), that of the whole batch's loss with each part normalised by its own statistics."""
+    batch's; with BatchNorm (RN50), that of the whole batch's loss with each part normalized by its own statistics."""
     epochs: Count
     """Passes over the corpus."""
     ranks: Count = 1
@@ -99,7 +99,7 @@ class Recipe(Section):
     """Keep of each block of the encoders its input only and compute the rest again in the backward pass: less memory,
     a third more work."""
     optimizer: Optimizer
-    """The encoders' optimiser."""
+    """The encoders' optimizer."""
     logit_scale: LogitScale = LogitScale()
     """The logit scale."""
     logit_bias_init: Float | None = None

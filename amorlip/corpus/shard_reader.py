@@ -116,7 +116,7 @@ def read_shard(path: Path) -> Shard:
 
 
 def _samples(tar: tarfile.TarFile) -> Iterator[_Sample]:
-    """Neighbouring members that share the name before its first dot, as WebDataset groups them, one of each ending."""
+    """Neighboring members that share the name before its first dot, as WebDataset groups them, one of each ending."""
     sample = None
     for info in tar:
         if not info.isfile() or info.issparse():  # a sparse file of a few bytes may stand for terabytes

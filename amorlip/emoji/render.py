@@ -44,12 +44,12 @@ def _render_to(drawing: Drawing, folder: Path, size: int) -> str | None:
 
 
 def render(drawing: Drawing, size: int) -> Image.Image:
-    """RGB picture of `size` × `size` pixels: the whole drawing, as large as fits, centred, on white.
+    """RGB picture of `size` × `size` pixels: the whole drawing, as large as fits, centered, on white.
 
     Margins are cut off: they belong to the set, not to the drawing (OpenMoji leaves a third of the frame empty), and
     a style that is held out should differ in its drawing. Raises ValueError or OSError.
     """
-    raw = drawing.file.read_bytes() if drawing.svg is None else _rasterise(drawing.svg, 2 * size)
+    raw = drawing.file.read_bytes() if drawing.svg is None else _rasterize(drawing.svg, 2 * size)
     picture = Image.open(io.BytesIO(raw)).convert("RGBA")
     picture = picture.crop(picture.getchannel("A").point(lambda alpha: 255 * (alpha >= VISIBLE)).getbbox())
     picture = ImageOps.contain(picture, (size, size), Image.Resampling.LANCZOS)
@@ -60,7 +60,7 @@ def render(drawing: Drawing, size: int) -> Image.Image:
     return canvas
 
 
-def _rasterise(svg: str, size: int) -> bytes:
+def _rasterize(svg: str, size: int) -> bytes:
     import resvg_py
 
     # dpi's default is 0, with which nothing is drawn; fonts would make the picture depend on the machine.

@@ -18,7 +18,7 @@ from amorlip.emoji.artwork import ACCOUNT, PICTURES
 from amorlip.emoji.captions import TEMPLATES, captions
 from amorlip.emoji.handdrawn import read_digits, read_sketches, sketch_classes
 from amorlip.emoji.names import slug
-from amorlip.tasks.write import Labelled, Round, write_association, write_classification, write_retrieval
+from amorlip.tasks.write import Labeled, Round, write_association, write_classification, write_retrieval
 
 SKETCHES_PER_CLASS = 20
 SKETCH_TEMPLATES = ("{c}", "a drawing of {c}", "a sketch of {c}")
@@ -138,7 +138,7 @@ def _write(
     position = {name: number for number, name in enumerate(names)}
     groups = metadata or [()] * len(pictures)
     samples = (
-        Labelled(artwork.read(picture), "png", position[label], group)
+        Labeled(artwork.read(picture), "png", position[label], group)
         for picture, label, group in zip(pictures["picture"], labels, groups, strict=True)
     )
     write_classification(output, names, TEMPLATES, samples)
@@ -149,7 +149,7 @@ def _quickdraw(artwork: Artwork, output: Path) -> None:
     known = {name.lower() for name in artwork.train_names}
     files = {name: path for name, path in sketch_classes(artwork.package("sketches")).items() if name.lower() in known}
     samples = (
-        Labelled(_png(sketch), "png", label)
+        Labeled(_png(sketch), "png", label)
         for label, path in enumerate(files.values())
         for sketch in read_sketches(path, SKETCHES_PER_CLASS)
     )
@@ -160,7 +160,7 @@ def _digits(artwork: Artwork, output: Path) -> None:
     """Handwritten digits."""
     images, labels = read_digits(artwork.package("digits"))
     chosen = zip(images[::EVERY_DIGIT], labels[::EVERY_DIGIT], strict=True)
-    samples = (Labelled(_png(image), "png", int(label)) for image, label in chosen)
+    samples = (Labeled(_png(image), "png", int(label)) for image, label in chosen)
     write_classification(output, DIGITS, DIGIT_TEMPLATES, samples)
 
 

@@ -32,7 +32,7 @@ class Preprocess(Protocol):
     def picture(self, image: Image.Image) -> np.ndarray:
         """(H, W, 3), uint8."""
 
-    def normalise(self, pictures: torch.Tensor) -> torch.Tensor:
+    def normalize(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B, H, W, 3), uint8 → (B, 3, H, W), float32."""
 
 
@@ -83,7 +83,7 @@ class Encoder:
             records, self.preprocess.picture, batch_size=self.batch_size, workers=self.workers, pin_memory=pin
         ):
             pictures = batch.images.to(self.device, non_blocking=True)
-            yield self._encode(self.model.encode_image, self.preprocess.normalise(pictures)), batch
+            yield self._encode(self.model.encode_image, self.preprocess.normalize(pictures)), batch
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Features (N, D), float32, of unit length, on the device. Equal texts are encoded once and get equal features.
@@ -100,7 +100,7 @@ class Encoder:
         return torch.cat(features)[inverse.to(self.device)]
 
     def classes(self, names: Sequence[str], templates: Sequence[str]) -> torch.Tensor:
-        """Class embeddings (C, D): the mean over templates of a name's normalised features, normalised again."""
+        """Class embeddings (C, D): the mean over templates of a name's normalized features, normalized again."""
         if self.cache is None:
             return self._classes(names, templates)
         key = [list(names), list(templates)]

@@ -26,8 +26,8 @@ def decode(data: bytes) -> np.ndarray:
     """
     if data[:2] == JPEG:
         try:
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-            if colours in ("YCbCr", "Gray", "RGB") and height * width <= Image.MAX_IMAGE_PIXELS:
+            height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+            if colors in ("YCbCr", "Gray", "RGB") and height * width <= Image.MAX_IMAGE_PIXELS:
                 return simplejpeg.decode_jpeg(data)
         except ValueError:  # simplejpeg's own, for warnings too
             pass

@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     """One rank's part of a global batch, b pairs."""
 
     images: torch.Tensor
-    """(b, 3, H, W) uint8 levels, to be normalised on the device."""
+    """(b, 3, H, W) uint8 levels, to be normalized on the device."""
     tokens: torch.Tensor
     """(b, L) int64."""
     sample_ids: torch.Tensor

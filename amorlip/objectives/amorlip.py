@@ -1,4 +1,4 @@
-"""AmorLIP's step: fit networks to log Z (stage I), then contrast with the amortised λ (stage II)."""
+"""AmorLIP's step: fit networks to log Z (stage I), then contrast with the amortized λ (stage II)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from amorlip.objectives import base, collectives
 from amorlip.objectives.amorlip_networks import Amortization, Divergence, Networks
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.diagnostics import estimation_error, partition_statistics
-from amorlip.objectives.shared_loss import Normalisation, contrast, infonce_bound
+from amorlip.objectives.shared_loss import Normalization, contrast, infonce_bound
 from amorlip.objectives.similarities import Pairs
 
 
@@ -46,8 +46,8 @@ class AmortizedObjective(base.Objective):
             return
         if self.epoch >= 0:
             self.amortization.keep_previous()
-        if self.epoch < 0 or self.settings.reinitialise:
-            self.amortization.reinitialise(_seed(self.context.seed, epoch))
+        if self.epoch < 0 or self.settings.reinitialize:
+            self.amortization.reinitialize(_seed(self.context.seed, epoch))
         self.epoch = epoch
 
     def compute(self, features: Features) -> Loss:
@@ -63,7 +63,7 @@ class AmortizedObjective(base.Objective):
     def _stage_one(self, step: _Step, first: bool) -> None:
         """Fit the online networks to log Z_comb of this batch."""
         log_target = step.log_z_combined(self.settings.target_negatives)
-        starts = self.epoch == 0 or self.settings.reinitialise
+        starts = self.epoch == 0 or self.settings.reinitialize
         if first and starts and self.settings.bias_init == "data":
             self.amortization.start_at(collectives.mean(log_target.mean(1), self.context.world_size))
         self.amortization.fit(step.image, step.text, log_target, self.divergence, self.settings.t_lambda)
@@ -71,8 +71,8 @@ class AmortizedObjective(base.Objective):
     def _stage_two(self, step: _Step) -> Loss:
         """L(x, y; λ)/sg(τ) + ρ/τ; shown is the bound of InfoNCE that L is."""
         features, log_lambda = step.features, step.log_lambda()
-        normalisation = Normalisation(log_lambda, positive_weight=self.settings.positive_weight)
-        contrastive = contrast(features, step.pairs(self.settings.negatives), normalisation)
+        normalization = Normalization(log_lambda, positive_weight=self.settings.positive_weight)
+        contrastive = contrast(features, step.pairs(self.settings.negatives), normalization)
         loss = contrastive / features.logit_scale.detach() + self._rho() / features.logit_scale
         diagnostics = self._diagnostics(step) if features.log else {}
         return Loss(base.with_value(loss, infonce_bound(contrastive, log_lambda)), diagnostics)
@@ -158,7 +158,7 @@ class _Step:
 
     def log_lambda(self) -> Tensor:
         """(2, b) log λ of stage II."""
-        if self._settings.normaliser == "combined":
+        if self._settings.normalizer == "combined":
             estimate = self.log_z_combined(self._settings.negatives)
         else:
             estimate = self.network(self._objective.amortization.target)
@@ -168,5 +168,5 @@ class _Step:
 
 
 def _seed(seed: int, epoch: int) -> int:
-    """One number for (seed, epoch) that differs from those of neighbouring seeds and epochs."""
+    """One number for (seed, epoch) that differs from those of neighboring seeds and epochs."""
     return (seed * 1_000_003 + epoch * 7_919 + 17) % 2**63

@@ -1,4 +1,4 @@
-"""AmorLIP with an f-divergence as amortization objective (Eq. 9), regularised by l2-log (appendix C)."""
+"""AmorLIP with an f-divergence as amortization objective (Eq. 9), regularized by l2-log (appendix C)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from amorlip.objectives.amorlip import AmortizedObjective
 
 
 class Objective(AmortizedObjective):
-    """Networks minimise mean f(Z_comb/λ) + l2_weight · mean (log λ - log Z_comb)²."""
+    """Networks minimize mean f(Z_comb/λ) + l2_weight · mean (log λ - log Z_comb)²."""
 
     settings: AmorlipFDiv
 

@@ -7,6 +7,6 @@ from amorlip.objectives.divergences import l2_log
 
 
 class Objective(AmortizedObjective):
-    """Networks minimise mean (log λ - log Z_comb)²."""
+    """Networks minimize mean (log λ - log Z_comb)²."""
 
     divergence = staticmethod(l2_log)

@@ -32,7 +32,7 @@ class Network(nn.Module):
         self.linear3 = nn.utils.skip_init(nn.Linear, width, 1)
 
     @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Fresh parameters from a CPU generator: uniform in ±1/√fan_in, as PyTorch's linear layers."""
         for layer in (self.linear1, self.linear2, self.linear3):
             bound = layer.in_features**-0.5
@@ -56,13 +56,13 @@ class Networks(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.image, self.text = Network(width, hidden), Network(width, hidden)
-        self.initialise(0)
+        self.initialize(0)
 
-    def initialise(self, seed: int) -> None:
+    def initialize(self, seed: int) -> None:
         """Fresh parameters, the same on every rank and device."""
         generator = torch.Generator().manual_seed(seed)
-        self.image.initialise(generator)
-        self.text.initialise(generator)
+        self.image.initialize(generator)
+        self.text.initialize(generator)
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         """Images and texts (b, d) → (2, b) log λ."""
@@ -83,9 +83,9 @@ class Amortization(nn.Module):
     def _fresh_optimizer(self) -> torch.optim.Adam:
         return torch.optim.Adam(self.online.parameters(), lr=self.lr, fused=True)
 
-    def reinitialise(self, seed: int) -> None:
+    def reinitialize(self, seed: int) -> None:
         """Fresh online networks and Adam; the target starts as their copy."""
-        self.online.initialise(seed)
+        self.online.initialize(seed)
         self.target.load_state_dict(self.online.state_dict())
         self.optimizer = self._fresh_optimizer()
 

@@ -34,9 +34,9 @@ class Features:
     """A rank's pairs in one step. The four tensors at the top carry gradients."""
 
     image_features: Tensor
-    """(b, d) L2-normalised."""
+    """(b, d) L2-normalized."""
     text_features: Tensor
-    """(b, d) L2-normalised; row i belongs to row i of `image_features`."""
+    """(b, d) L2-normalized; row i belongs to row i of `image_features`."""
     logit_scale: Tensor
     """() τ, already exponentiated."""
     logit_bias: Tensor | None
@@ -62,7 +62,7 @@ class Objective(nn.Module):
     """A loss on features, with the state it needs between steps.
 
     Gradients of parameters are averaged over ranks afterwards, so each rank's loss is scaled such that this mean is
-    the gradient of the loss of the global batch. All state is in `state_dict()`, inner optimisers included: an
+    the gradient of the loss of the global batch. All state is in `state_dict()`, inner optimizers included: an
     objective that is saved and loaded goes on bit by bit as if it had not been interrupted.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amorlip.objectives import base
 from amorlip.objectives.base import Features, Loss
 from amorlip.objectives.diagnostics import partition_statistics
-from amorlip.objectives.shared_loss import Normalisation, contrast, infonce_bound
+from amorlip.objectives.shared_loss import Normalization, contrast, infonce_bound
 from amorlip.objectives.similarities import Pairs
 
 
@@ -15,6 +15,6 @@ class Objective(base.Objective):
     def compute(self, features: Features) -> Loss:
         pairs = Pairs(features, self.context)
         log_z = pairs.with_positive(pairs.log_negatives, 1.0)
-        loss = contrast(features, pairs, Normalisation(log_z))
+        loss = contrast(features, pairs, Normalization(log_z))
         diagnostics = partition_statistics(pairs, log_z) if features.log else {}
         return Loss(base.with_value(0.5 * loss, infonce_bound(loss, log_z)), diagnostics)

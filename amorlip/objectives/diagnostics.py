@@ -11,7 +11,7 @@ from amorlip.objectives.similarities import Pairs
 def partition_statistics(pairs: Pairs, log_z: Tensor) -> dict[str, Tensor]:
     """Of this rank: mean and spread of `log_z` (2, b), the InfoNCE loss and the effective number of negatives.
 
-    InfoNCE, the mean of both directions, is the same quantity for every method, whatever it minimises. The effective
+    InfoNCE, the mean of both directions, is the same quantity for every method, whatever it minimizes. The effective
     number is (Σ_j p_j)² / Σ_j p_j² with p_j ∝ exp(τ s_ij), j ≠ i, for the mean image: B - 1 if all negatives count
     alike, 1 if one of them makes up the whole sum.
     """

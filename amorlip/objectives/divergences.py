@@ -1,7 +1,7 @@
 """Amortization objectives: how far the estimate λ is from Z, per entry and in log space.
 
-An f-divergence between the batch's conditional P(j|i) = w_ij exp(τ s_ij)/Z_i and the amortised one, in which λ_i stands
-for Z_i, is mean_i f(r_i) with r = Z/λ. The amortised one does not sum to one, so f must be smallest at r = 1, whatever
+An f-divergence between the batch's conditional P(j|i) = w_ij exp(τ s_ij)/Z_i and the amortized one, in which λ_i stands
+for Z_i, is mean_i f(r_i) with r = Z/λ. The amortized one does not sum to one, so f must be smallest at r = 1, whatever
 a constant times (r - 1) would add for two distributions: hence t log t - t + 1 for KL, not the bare t log t of Eq. 9,
 which is smallest at λ = e·Z.
 """

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from amorlip.objectives.base import Context, Features
 from amorlip.objectives.collectives import gather
 from amorlip.objectives.diagnostics import estimation_error, partition_statistics
-from amorlip.objectives.shared_loss import Normalisation, contrast
+from amorlip.objectives.shared_loss import Normalization, contrast
 from amorlip.objectives.similarities import Pairs
 
 
@@ -70,8 +70,8 @@ def ratio_term(features: Features, pairs: Pairs, log_g: Tensor, log_u: Tensor, e
     log_denominator = add_constant(log_u, eps)
     log_lambda = log_denominator + math.log(pairs.others) + pairs.positive_logits
     ratios = (log_g - log_denominator).exp()
-    normalisation = Normalisation(log_lambda, positive_weight=0.0, coefficients=ratios.sum(0))
-    loss = 0.5 * contrast(features, pairs, normalisation)
+    normalization = Normalization(log_lambda, positive_weight=0.0, coefficients=ratios.sum(0))
+    loss = 0.5 * contrast(features, pairs, normalization)
     value = 0.5 * ratios.sum(0).mean()
     diagnostics = {}
     if features.log:

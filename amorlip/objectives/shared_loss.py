@@ -22,7 +22,7 @@ from amorlip.objectives.similarities import Logits, Pairs
 
 
 @dataclass
-class Normalisation:
+class Normalization:
     """What a method puts into L; all constant."""
 
     log_lambda: Tensor
@@ -33,12 +33,12 @@ class Normalisation:
     """(b,) or a number: c^I_i + c^T_i."""
 
 
-def contrast(features: Features, pairs: Pairs, normalisation: Normalisation) -> Tensor:
+def contrast(features: Features, pairs: Pairs, normalization: Normalization) -> Tensor:
     """L () of the batch, with its gradient in the features and τ.
 
     On several ranks the value and the gradient in τ are this rank's share: their mean over ranks is the batch's.
     """
-    return _Contrast.apply(features.image_features, features.text_features, features.logit_scale, pairs, normalisation)
+    return _Contrast.apply(features.image_features, features.text_features, features.logit_scale, pairs, normalization)
 
 
 def infonce_bound(loss: Tensor, log_lambda: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ class _Contrast(torch.autograd.Function):
     """Gradients are computed with the loss, from the same logits."""
 
     @staticmethod
-    def forward(ctx, image, text, logit_scale, pairs: Pairs, normalisation: Normalisation) -> Tensor:
-        loss, to_image, to_text, to_scale = _loss_and_gradients(pairs, normalisation)
+    def forward(ctx, image, text, logit_scale, pairs: Pairs, normalization: Normalization) -> Tensor:
+        loss, to_image, to_text, to_scale = _loss_and_gradients(pairs, normalization)
         ctx.save_for_backward(to_image, to_text, pairs.logit_scale / len(pairs.image), to_scale)
         return loss
 
@@ -65,16 +65,16 @@ class _Contrast(torch.autograd.Function):
         return factor * to_image, factor * to_text, grad_output * to_scale, None, None
 
 
-def _loss_and_gradients(pairs: Pairs, normalisation: Normalisation) -> tuple[Tensor, ...]:
+def _loss_and_gradients(pairs: Pairs, normalization: Normalization) -> tuple[Tensor, ...]:
     """L, dL/dimage (b, d) and dL/dtext (b, d), both times b/τ, and dL/dτ ()."""
-    log_lambda = normalisation.log_lambda.detach()
+    log_lambda = normalization.log_lambda.detach()
     total, to_image, to_text = _negatives(pairs, log_lambda - pairs.log_weight)
-    own = normalisation.positive_weight * (pairs.positive_logits - log_lambda).exp().sum(0)
-    pull = (normalisation.coefficients - own)[:, None]
+    own = normalization.positive_weight * (pairs.positive_logits - log_lambda).exp().sum(0)
+    pull = (normalization.coefficients - own)[:, None]
     to_image.addcmul_(pull, pairs.text, value=-1)
     to_text.addcmul_(pull, pairs.image, value=-1)
     count = len(pairs.image)
-    loss = total / count + (own - normalisation.coefficients * pairs.positive_logits).mean()
+    loss = total / count + (own - normalization.coefficients * pairs.positive_logits).mean()
     to_scale = torch.dot(to_image.flatten(), pairs.image.flatten()) / count
     return loss, to_image, to_text, to_scale
 

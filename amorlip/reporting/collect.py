@@ -159,7 +159,7 @@ class Summary:
     """Number of seeds that have a value."""
 
 
-def summarise(values: pd.DataFrame) -> Summary:
+def summarize(values: pd.DataFrame) -> Summary:
     """Mean, standard deviation and count over seeds of what `scores` returns, rows in its order."""
     grouped = values.groupby(level=ROW, sort=False)
     return Summary(grouped.mean(), grouped.std(ddof=1), grouped.count())

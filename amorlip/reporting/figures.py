@@ -74,9 +74,9 @@ def draw(
 
 def _legend(figure: Figure, runs: list[RunLabel]) -> None:
     """One entry a method above all panels."""
-    colours = style.colours(runs)
+    colors = style.colors(runs)
     titles = {run.row[1:]: run.title for run in runs}
-    handles = [Line2D([], [], color=colours[key], label=title) for key, title in titles.items()]
+    handles = [Line2D([], [], color=colors[key], label=title) for key, title in titles.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
 
 
@@ -91,15 +91,15 @@ def _use(panels: np.ndarray, count: int) -> list[Axes]:
     return list(panels.flat)[:count]
 
 
-def _line(axes: Axes, line: pd.DataFrame, colour: str, band: str = "range", factor: float = 1.0, **looks) -> None:
+def _line(axes: Axes, line: pd.DataFrame, color: str, band: str = "range", factor: float = 1.0, **looks) -> None:
     """Mean over seeds with its spread, where there are several seeds."""
     line = line.sort_index()
-    axes.plot(line.index, line["mean"] * factor, color=colour, **looks)
+    axes.plot(line.index, line["mean"] * factor, color=color, **looks)
     several = line[line["count"] > 1]
     if len(several):
         low = several["min"] if band == "range" else several["mean"] - several["std"]
         high = several["max"] if band == "range" else several["mean"] + several["std"]
-        axes.fill_between(several.index, low * factor, high * factor, color=colour, alpha=0.2, linewidth=0)
+        axes.fill_between(several.index, low * factor, high * factor, color=color, alpha=0.2, linewidth=0)
 
 
 # ---------------------------------------------------------------- accuracy over epochs
@@ -121,7 +121,7 @@ def accuracy_over_epochs(inputs: Inputs, chosen: AccuracyOverEpochs, looks: Figu
     panels = _use(figure.subplots(rows, columns, sharey=True, squeeze=False), len(scales))
     for axes, (scale, scale_title) in zip(panels, scales.items(), strict=True):
         shown = {key: line for key, line in lines.items() if key[0] == scale}
-        _accuracy_panel(axes, shown, style.colours(runs), chosen.band)
+        _accuracy_panel(axes, shown, style.colors(runs), chosen.band)
         if metric == inputs.benchmark.tasks[task].main_metric:
             _chance(axes, inputs.benchmark.tasks[task].random_score)
         axes.set_title(scale_title if len(scales) > 1 else "")
@@ -145,12 +145,12 @@ def _nothing_to_show(epochs: pd.DataFrame, chosen: AccuracyOverEpochs, inputs: I
 
 
 def _accuracy_panel(
-    axes: Axes, lines: dict[tuple[str, str, str], pd.DataFrame], colours: dict[tuple[str, str], str], band: str
+    axes: Axes, lines: dict[tuple[str, str, str], pd.DataFrame], colors: dict[tuple[str, str], str], band: str
 ) -> None:
     for key, line in lines.items():
         # few epochs are points that were measured; many would only be beads on a string
         marker = "o" if len(line) <= 15 else None
-        _line(axes, line, colours[key[1:]], band, 100, marker=marker, markersize=3.5)
+        _line(axes, line, colors[key[1:]], band, 100, marker=marker, markersize=3.5)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
@@ -248,13 +248,13 @@ def _difference_panels(
     panels: list[Axes], differences: dict[tuple[str, str, str], pd.DataFrame], inputs: Inputs
 ) -> None:
     """The panels of one scale, with the same order of tasks."""
-    titles, colours = {run.row: run.title for run in inputs.runs}, style.colours(inputs.runs)
+    titles, colors = {run.row: run.title for run in inputs.runs}, style.colors(inputs.runs)
     means = pd.DataFrame({index: frame["mean"] for index, frame in enumerate(differences.values())})
     order = means.mean(axis=1).sort_values(kind="stable", na_position="first").index
     for axes, (key, frame) in zip(panels, differences.items(), strict=True):
         frame = frame.loc[order]
         places = range(len(order))
-        bars = axes.barh(places, frame["mean"], color=colours[key[1:]], height=0.7)
+        bars = axes.barh(places, frame["mean"], color=colors[key[1:]], height=0.7)
         for bar, value in zip(bars, frame["mean"], strict=True):
             bar.set_alpha(1.0 if value >= 0 else 0.55)
         axes.errorbar(frame["mean"], places, xerr=frame["std"], fmt="none", ecolor="#222222", elinewidth=0.9, capsize=2)
@@ -302,7 +302,7 @@ CURVES = {"infonce": "InfoNCE [nats]", "logit_scale": "logit scale", UNEXPLAINED
 def training_curves(inputs: Inputs, chosen: TrainingCurves, looks: FigureStyle) -> Figure:
     """Over steps, one row a scale, all methods in each panel: InfoNCE, logit scale, error of log λ where logged.
 
-    InfoNCE is the same quantity for every method, whatever it minimises, so values compare; methods' own losses do
+    InfoNCE is the same quantity for every method, whatever it minimizes, so values compare; methods' own losses do
     not (AmorLIP's is divided by τ and contains ρ/τ, SigLIP's counts pairs). The error is mean (log λ - log Z)² over the
     variance of log Z, the mean of both modalities; a line marks 1, the error of the best constant.
     """
@@ -318,7 +318,7 @@ def training_curves(inputs: Inputs, chosen: TrainingCurves, looks: FigureStyle) 
     for row, (scale, title) in zip(grid, scales.items(), strict=True):
         for axes, name in zip(row, shown, strict=True):
             lines = {key: line for key, line in quantities[name].items() if key[0] == scale}
-            _curves(axes, lines, style.colours(runs))
+            _curves(axes, lines, style.colors(runs))
             axes.set_ylabel(CURVES[name])
             axes.set_xlabel("steps")
             if name == UNEXPLAINED and lines:
@@ -330,9 +330,9 @@ def training_curves(inputs: Inputs, chosen: TrainingCurves, looks: FigureStyle) 
     return figure
 
 
-def _curves(axes: Axes, lines: dict[tuple[str, str, str], pd.DataFrame], colours: dict[tuple[str, str], str]) -> None:
+def _curves(axes: Axes, lines: dict[tuple[str, str, str], pd.DataFrame], colors: dict[tuple[str, str], str]) -> None:
     for key, line in lines.items():
-        _line(axes, line, colours[key[1:]], linewidth=1, marker="o" if len(line) == 1 else None)
+        _line(axes, line, colors[key[1:]], linewidth=1, marker="o" if len(line) == 1 else None)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 

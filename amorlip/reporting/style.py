@@ -1,4 +1,4 @@
-"""Looks that all figures share: colours of methods, fonts, and files that are equal byte by byte when nothing changed.
+"""Looks that all figures share: colors of methods, fonts, and files that are equal byte by byte when nothing changed.
 
 Everything is drawn on `matplotlib.figure.Figure` without pyplot, so no global state is left behind.
 """
@@ -18,7 +18,7 @@ from amorlip.common import files
 from amorlip.config.study import FigureStyle
 from amorlip.reporting.collect import RunLabel
 
-COLOURS = {
+COLORS = {
     "clip": "#555555",
     "amorlip_l2log": "#D55E00",
     "amorlip_fdiv": "#E69F00",
@@ -27,27 +27,27 @@ COLOURS = {
     "siglip": "#56B4E9",
     "neuclip": "#CC79A7",
 }
-"""Method → its colour in every figure: Okabe and Ito's palette, which colour-blind readers can tell apart."""
+"""Method → its color in every figure: Okabe and Ito's palette, which color-blind readers can tell apart."""
 SPARE = ("#332288", "#882255", "#999933", "#117733", "#AA4499", "#44AA99", "#661100", "#6699CC")
 """For other methods and for variants: Paul Tol's muted palette."""
 MUTED = "#888888"
 """Lines of reference, such as chance."""
 
 
-def colours(runs: Iterable[RunLabel]) -> dict[tuple[str, str], str]:
-    """(method, variant or "") → colour.
+def colors(runs: Iterable[RunLabel]) -> dict[tuple[str, str], str]:
+    """(method, variant or "") → color.
 
-    A method that `COLOURS` does not know, or a variant, gets a spare colour by a hash of its name, so that it rarely
-    depends on which others are shown; beyond `SPARE` colours repeat.
+    A method that `COLORS` does not know, or a variant, gets a spare color by a hash of its name, so that it rarely
+    depends on which others are shown; beyond `SPARE` colors repeat.
     """
     chosen: dict[tuple[str, str], str] = {}
     for method, variant in sorted({run.row[1:] for run in runs}):
-        if not variant and method in COLOURS:
-            chosen[method, variant] = COLOURS[method]
+        if not variant and method in COLORS:
+            chosen[method, variant] = COLORS[method]
             continue
         start = zlib.crc32(f"{method}-{variant}".encode())
         order = [SPARE[(start + step) % len(SPARE)] for step in range(len(SPARE))]
-        chosen[method, variant] = next((colour for colour in order if colour not in chosen.values()), order[0])
+        chosen[method, variant] = next((color for color in order if color not in chosen.values()), order[0])
     return chosen
 
 

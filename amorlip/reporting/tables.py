@@ -81,7 +81,7 @@ def comparison(inputs: Inputs, chosen: Comparison, background: Background) -> tu
     """Scales × methods, mean over seeds, in percent; best and second best of each scale marked; chance on top."""
     benchmark, runs = inputs.benchmark, inputs.runs
     scores = collect.scores(collect.evaluations(inputs.evaluations, runs, benchmark), runs, benchmark)
-    summary = collect.summarise(scores)
+    summary = collect.summarize(scores)
     guessing = collect.chance(benchmark) * 100
     groups = _groups(benchmark, chosen.columns)
     shown = [column for _, columns in groups for column in columns]

@@ -44,7 +44,7 @@ class Record:
 
 @dataclass(frozen=True)
 class ClassificationSet:
-    """Class names, prompt templates and shards of labelled images."""
+    """Class names, prompt templates and shards of labeled images."""
 
     names: list[str]
     templates: list[str]

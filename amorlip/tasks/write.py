@@ -19,7 +19,7 @@ from amorlip.common.files import atomic_path, write_text
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """An encoded image of a classification set."""
 
     image: bytes
@@ -41,7 +41,7 @@ class Round:
 
 
 def write_classification(
-    folder: Path, names: Sequence[str], templates: Sequence[str], samples: Iterable[Labelled]
+    folder: Path, names: Sequence[str], templates: Sequence[str], samples: Iterable[Labeled]
 ) -> None:
     """classnames.txt, zeroshot_classification_templates.txt, test/nshards.txt and test/0.tar (image, cls, npy)."""
     import webdataset

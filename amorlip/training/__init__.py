@@ -1,1 +1,1 @@
-"""Training of one run: the loop, one step, the optimiser, checkpoints and the log."""
+"""Training of one run: the loop, one step, the optimizer, checkpoints and the log."""

@@ -1,4 +1,4 @@
-"""The optimiser of encoders, logit scale and logit bias: parameter groups, rates, clipping and the guard.
+"""The optimizer of encoders, logit scale and logit bias: parameter groups, rates, clipping and the guard.
 
 Nothing here waits for a GPU: an update that must not happen is skipped by the fused kernel itself.
 """
@@ -74,7 +74,7 @@ class Optimizer:
         finite = torch.stack([torch.isfinite(value) for value in (loss, norm, *scalars)])
         applied = finite.all()
         self._set_rates(step)
-        # The protocol between GradScaler and fused optimisers: with found_inf = 1 the kernel changes nothing.
+        # The protocol between GradScaler and fused optimizers: with found_inf = 1 the kernel changes nothing.
         self.adamw.grad_scale, self.adamw.found_inf = None, (~applied).float()
         self.adamw.step()
         self.scaler.update()

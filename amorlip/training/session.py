@@ -1,4 +1,4 @@
-"""The parts of a run put together: data, model, objective, optimiser, step, and their common state."""
+"""The parts of a run put together: data, model, objective, optimizer, step, and their common state."""
 
 from __future__ import annotations
 

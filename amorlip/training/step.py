@@ -27,7 +27,7 @@ from amorlip.training.towers import frozen_running_statistics
 class Encoders(nn.Module):
     """Both towers of an OpenCLIP model, as one module with one forward pass.
 
-    They run under autocast to `dtype`, if given; their features leave it as float32 and are normalised there, so that
+    They run under autocast to `dtype`, if given; their features leave it as float32 and are normalized there, so that
     similarities and everything after them are float32. With `compiled` each tower is one compiled function here; the
     model itself stays as it is, so that evaluation, with batches of other sizes, compiles nothing.
     """
@@ -38,7 +38,7 @@ class Encoders(nn.Module):
         self.encode_image, self.encode_text = model.encode_image, model.encode_text
         if compiled:
             self.encode_image, self.encode_text = map(towers.Compiled, (model.encode_image, model.encode_text))
-        self.normalise = models.Normalisation(model).to(model.logit_scale.device)
+        self.normalize = models.Normalization(model).to(model.logit_scale.device)
         self.dtype = dtype
         convolutional = isinstance(model.visual, ModifiedResNet)
         self.memory_format = torch.channels_last if convolutional else torch.contiguous_format
@@ -46,7 +46,7 @@ class Encoders(nn.Module):
 
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Images (M, 3, H, W), uint8, and tokens (M, L) → features (M, D) each, float32, of unit length."""
-        images = self.normalise(images.contiguous(memory_format=self.memory_format))
+        images = self.normalize(images.contiguous(memory_format=self.memory_format))
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
             image_MD, text_MD = self.encode_image(images), self.encode_text(tokens)
         return F.normalize(image_MD.float(), dim=-1), F.normalize(text_MD.float(), dim=-1)

@@ -49,9 +49,9 @@ def test_both_sides_read_the_same(case, tmp_path):
     order = ids.argsort()
     assert torch.equal(tokens[order], words)
     assert torch.equal(words, tokenizer([pictures.caption(seed) for seed in range(bench.BATCH)]))
-    ours = models.Normalisation(model)(levels[order])
-    recognised = likeness(ours, images).argmax(dim=1) == torch.arange(bench.BATCH)
-    assert recognised.float().mean() > 0.9
+    ours = models.Normalization(model)(levels[order])
+    recognized = likeness(ours, images).argmax(dim=1) == torch.arange(bench.BATCH)
+    assert recognized.float().mean() > 0.9
 
 
 def likeness(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -61,13 +61,13 @@ def likeness(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def test_photographs_have_the_spectrum_of_natural_images():
-    """Amplitudes fall as 1/f over two octaves, and colours are correlated; equal seeds give equal bytes."""
+    """Amplitudes fall as 1/f over two octaves, and colors are correlated; equal seeds give equal bytes."""
     data = pictures.photograph(500, 375, seed=1)
     assert data == pictures.photograph(500, 375, seed=1) != pictures.photograph(500, 375, seed=2)
     pixels = np.asarray(Image.open(io.BytesIO(data)), float)
     assert pixels.shape == (375, 500, 3)
-    grey = pixels.mean(axis=2)
-    amplitude = np.abs(np.fft.rfft2(grey - grey.mean()))
+    gray = pixels.mean(axis=2)
+    amplitude = np.abs(np.fft.rfft2(gray - gray.mean()))
     frequency = np.hypot(np.fft.fftfreq(375)[:, None], np.fft.rfftfreq(500)[None])
     bands = [amplitude[(f / 1.2 < frequency) & (frequency < f * 1.2)].mean() for f in (0.05, 0.1, 0.2)]
     slopes = np.diff(np.log2(bands))

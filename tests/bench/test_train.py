@@ -103,7 +103,7 @@ def test_files_and_the_process_of_each_case(tmp_path):
     assert all(line["device"] == "cpu" and line["data"] == "synthetic" for line in written)
     assert written[0]["images_per_s"] == pytest.approx(16_000 / written[0]["step_ms"], rel=1e-2)
     assert written[1]["over_clip_ms"] == pytest.approx(results[1].step_ms - results[0].step_ms, abs=1e-2)
-    assert all(line["peak_mib"] > 100 and line["utilisation"] is None for line in written)
+    assert all(line["peak_mib"] > 100 and line["utilization"] is None for line in written)
     assert "| medium/amorlip_l2log, T_online 8 | cpu | demo | 16 | synthetic |" in (tmp_path / "t.md").read_text()
 
 

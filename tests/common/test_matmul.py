@@ -53,7 +53,7 @@ def test_size_of_chunks_changes_nothing(monkeypatch):
     for chunk in (2048, 7):
         monkeypatch.setattr(amorlip_networks, "CHUNK", chunk)
         networks = amorlip_networks.Amortization(8, 8, lr=1e-2, grad_clip=1.0, world_size=1).double()
-        networks.reinitialise(0)
+        networks.reinitialize(0)
         networks.fit(image, text, log_z, lambda a, b: (a - b).square(), steps=3)
         outcomes.append(networks.estimate(networks.online, image, text))
     torch.testing.assert_close(*outcomes, rtol=1e-10, atol=1e-12)

@@ -142,7 +142,7 @@ def test_repeated_keys_and_ids_count_once(tmp_path):
     assert [(row["sample_id"], row["shard"]) for row in rows] == [(0, 0), (1, 0), (4, 1)]
 
 
-def test_neighbours_of_one_name_are_not_mixed(tmp_path):
+def test_neighbors_of_one_name_are_not_mixed(tmp_path):
     """The second one's caption must not go to the first one's image."""
     samples = [("a", pair(0)), ("a", without(1, "png")), ("a", pair(2)), ("b", pair(3))]
     manifest, rows = check(tmp_path, {"0.tar": samples})

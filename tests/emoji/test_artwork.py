@@ -64,7 +64,7 @@ def test_packages_are_accounted_for(artwork):
     account = {entry["package"]: entry for entry in json.loads((artwork / emoji.ACCOUNT).read_text())}
     first = account["@set/tw"]
     assert first["pictures"] == 60 and first["skipped"] == {"blank": 1, "cannot be rendered": 1}
-    assert (first["licence"], first["version"], first["integrity"]) == ("MIT", "1.0.0", DIGEST)
+    assert (first["license"], first["version"], first["integrity"]) == ("MIT", "1.0.0", DIGEST)
     assert account["@set/no"]["skipped"] == {} and "pictures" not in account["names"]
 
 

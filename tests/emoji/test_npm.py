@@ -45,7 +45,7 @@ def registry(server, monkeypatch, tmp_path):
         listing = {"name": name, "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}
         server.pages[f"/{path}"] = json.dumps(listing).encode()
         server.pages[f"/{name}/-/a.tgz"] = data
-        return Package(version="1.0.0", integrity=integrity(data), licence="MIT", role="names")
+        return Package(version="1.0.0", integrity=integrity(data), license="MIT", role="names")
 
     return publish
 
@@ -64,7 +64,7 @@ def test_packages_are_fetched_once(registry, server, tmp_path):
 
 def test_another_archive_than_the_pinned_one_is_refused(registry, tmp_path):
     registry("one", archive({"package/a": b"changed"}))
-    wanted = Package(version="1.0.0", integrity=integrity(b"as pinned"), licence="MIT", role="names")
+    wanted = Package(version="1.0.0", integrity=integrity(b"as pinned"), license="MIT", role="names")
     with pytest.raises(AmorlipError, match="one@1.0.0 is not the pinned one") as error:
         npm.fetch({"one": wanted}, tmp_path / "packages")
     assert "\n" not in str(error.value)
@@ -83,7 +83,7 @@ def test_a_new_pin_replaces_the_package(registry, tmp_path):
 
 
 def test_a_missing_package_is_told_in_one_line(registry, tmp_path):
-    pin = Package(version="1.0.0", integrity=integrity(b""), licence="MIT", role="names")
+    pin = Package(version="1.0.0", integrity=integrity(b""), license="MIT", role="names")
     with pytest.raises(AmorlipError, match="npm could not fetch nowhere@1.0.0: .*404") as error:
         npm.fetch({"nowhere": pin}, tmp_path)
     assert "\n" not in str(error.value)

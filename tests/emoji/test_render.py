@@ -34,10 +34,10 @@ def test_mirrored():
     assert (picture[:, :5] == BLUE).all() and (picture[:, -5:] == RED).all()
 
 
-@pytest.mark.parametrize(("svg", "colour"), [(HALF, RED), (HALF.replace("M0 0h4", "M3 0h4"), RED)])
-def test_margins_are_cut_off_and_the_drawing_centred(svg, colour):
+@pytest.mark.parametrize(("svg", "color"), [(HALF, RED), (HALF.replace("M0 0h4", "M3 0h4"), RED)])
+def test_margins_are_cut_off_and_the_drawing_centered(svg, color):
     picture = pixels(svg=svg)
-    assert (picture[:, 4:12] == colour).all() and (picture[:, :4] == WHITE).all() and (picture[:, 12:] == WHITE).all()
+    assert (picture[:, 4:12] == color).all() and (picture[:, :4] == WHITE).all() and (picture[:, 12:] == WHITE).all()
 
 
 def test_a_small_drawing_is_enlarged_in_its_proportions():
@@ -46,7 +46,7 @@ def test_a_small_drawing_is_enlarged_in_its_proportions():
     assert (picture[:3] == WHITE).all() and (picture[13:] == WHITE).all()
 
 
-def test_a_wide_drawing_is_centred_whole():
+def test_a_wide_drawing_is_centered_whole():
     picture = pixels(svg=WIDE)
     assert (picture[4:12] == BLUE).all() and (picture[:4] == WHITE).all() and (picture[12:] == WHITE).all()
 

@@ -46,18 +46,18 @@ class ToyTransform:
     def picture(self, image: Image.Image) -> np.ndarray:
         return np.array(image.resize((SIDE, SIDE)))
 
-    def normalise(self, pictures: torch.Tensor) -> torch.Tensor:
+    def normalize(self, pictures: torch.Tensor) -> torch.Tensor:
         return pictures.permute(0, 3, 1, 2) / 255 - 0.5
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        return self.normalise(torch.from_numpy(self.picture(image))[None])[0]
+        return self.normalize(torch.from_numpy(self.picture(image))[None])[0]
 
 
 def toy_tokenizer(texts: list[str]) -> torch.Tensor:
     return torch.tensor([list(text.encode().ljust(CONTEXT)[:CONTEXT]) for text in texts])
 
 
-def _normalised(values: np.ndarray) -> np.ndarray:
+def _normalized(values: np.ndarray) -> np.ndarray:
     return values / np.linalg.norm(values, axis=-1, keepdims=True)
 
 
@@ -70,16 +70,16 @@ class Reference:
 
     def images(self, pictures: np.ndarray) -> np.ndarray:
         """pictures: (n, SIDE, SIDE, 3) uint8 → (n, WIDTH)."""
-        return _normalised((pictures.transpose(0, 3, 1, 2).reshape(len(pictures), -1) / 255 - 0.5) @ self.image)
+        return _normalized((pictures.transpose(0, 3, 1, 2).reshape(len(pictures), -1) / 255 - 0.5) @ self.image)
 
     def texts(self, texts: list[str]) -> np.ndarray:
         """→ (n, WIDTH)."""
         rows = [list(text.encode().ljust(CONTEXT)[:CONTEXT]) for text in texts]
-        return _normalised(np.array([sum(self.text[place, byte] for place, byte in enumerate(row)) for row in rows]))
+        return _normalized(np.array([sum(self.text[place, byte] for place, byte in enumerate(row)) for row in rows]))
 
     def classes(self, names: list[str], templates: list[str]) -> np.ndarray:
         """→ (classes, WIDTH)."""
-        return _normalised(
+        return _normalized(
             np.array([self.texts([template.format(c=name) for template in templates]).mean(axis=0) for name in names])
         )
 

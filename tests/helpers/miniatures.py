@@ -96,7 +96,7 @@ def mini_source(**changes: Any) -> EmojiSource:
         **{"names": "names", "sketches": "sketches", "digits": "digits"},
     }
     packages = {
-        name: {"version": "1.0.0", "integrity": DIGEST, "licence": "MIT", "role": role, "style": STYLES.get(name)}
+        name: {"version": "1.0.0", "integrity": DIGEST, "license": "MIT", "role": role, "style": STYLES.get(name)}
         for name, role in roles.items()
     }
     defaults = {"packages": packages, "picture_size": 16, "heldout_names": 0.2, "heldout_instances": 0.2}
@@ -137,7 +137,7 @@ def _names(package: Path, _: int) -> None:
 
 
 def _icons(package: Path, style: int) -> None:
-    """A square whose place and colour tell the thing and the style; the first set has two icons without a picture."""
+    """A square whose place and color tell the thing and the style; the first set has two icons without a picture."""
     icons = {
         f"thing-{i}": {"body": f'<path fill="#{i * 4:02x}{style * 60:02x}00" d="M{i % 8} {i // 8}h4v4h-4z"/>'}
         for i in range(NAMES)

@@ -20,15 +20,15 @@ CASES = {
     "neuclip": ("neuclip", {"prototypes": 30, "reseed_steps": 3, "t_u": 2}),
     "l2log": ("amorlip_l2log", {"beta_horizon_epochs": 2}),
     "l2log_blocks": ("amorlip_l2log", {"beta_horizon_epochs": 2}),
-    "l2log_target": ("amorlip_l2log", {"beta_horizon_epochs": 2, "normaliser": "target", "t_online": 2}),
+    "l2log_target": ("amorlip_l2log", {"beta_horizon_epochs": 2, "normalizer": "target", "t_online": 2}),
     "l2log_negatives": ("amorlip_l2log", {"beta_horizon_epochs": 2, "amortize": "negatives"}),
     "kl": ("amorlip_fdiv", {"beta_horizon_epochs": 2, "fdiv_reduction": "release"}),
     "js": ("amorlip_fdiv", {"beta_horizon_epochs": 2, "divergence": "js"}),
     "local": ("amorlip_l2log", {"negatives": "local", "t_online": 2, "beta_horizon_epochs": 2}),
-    "local_target": ("amorlip_l2log", {"negatives": "local", "normaliser": "target", "t_online": 2}),
+    "local_target": ("amorlip_l2log", {"negatives": "local", "normalizer": "target", "t_online": 2}),
     "local_fit": (
         "amorlip_l2log",
-        {"negatives": "local", "target_negatives": "local", "normaliser": "target", "t_online": 2},
+        {"negatives": "local", "target_negatives": "local", "normalizer": "target", "t_online": 2},
     ),
 }
 

@@ -32,7 +32,7 @@ open_clip.add_model_config(Path(__file__).parent / "architectures")
 
 
 def write_corpus(folder: Path, pairs: int = PAIRS) -> Path:
-    """`pairs` pictures of noise around a colour of their own, two shards, with manifest and index."""
+    """`pairs` pictures of noise around a color of their own, two shards, with manifest and index."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     rows, shards = [], []
@@ -40,8 +40,8 @@ def write_corpus(folder: Path, pairs: int = PAIRS) -> Path:
         path = folder / f"{number:05d}.tar"
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
             for sample in ids:
-                colour = rng.integers(0, 256, 3)
-                pixels = np.clip(colour + rng.normal(0, 20, (40, 40, 3)), 0, 255).astype(np.uint8)
+                color = rng.integers(0, 256, 3)
+                pixels = np.clip(color + rng.normal(0, 20, (40, 40, 3)), 0, 255).astype(np.uint8)
                 buffer = io.BytesIO()
                 Image.fromarray(pixels).save(buffer, "png")
                 caption = f"{WORDS[sample % len(WORDS)]} number {sample}".encode()

@@ -79,7 +79,7 @@ PICTURES = {
     "jpeg 1024 x 768, progressive": encoded(photo(1024, 768), progressive=True),
     "jpeg 120 x 80, enlarged": encoded(photo(120, 80)),
     "jpeg, noise": encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (375, 500, 3), np.uint8))),
-    "jpeg, grey": encoded(photo(500, 375).convert("L")),
+    "jpeg, gray": encoded(photo(500, 375).convert("L")),
     "png with alpha": encoded(photo(300, 200, channels=4), "PNG"),
     "png, palette": encoded(photo(300, 200).quantize(64), "PNG"),
     "webp": encoded(photo(300, 200), "WEBP"),

@@ -14,7 +14,7 @@ from amorlip.loader.decode import ERRORS, decode
 
 
 def photo(width: int = 75, height: int = 50, channels: int = 3) -> Image.Image:
-    """Smooth colours with some noise."""
+    """Smooth colors with some noise."""
     generator = np.random.default_rng(width)
     coarse = Image.fromarray(generator.integers(0, 256, (5, 7, channels), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
@@ -47,7 +47,7 @@ FAST = {
     "no subsampling": encoded(photo(), subsampling="4:4:4"),
     "half": encoded(photo(), subsampling="4:2:2"),
     "progressive": encoded(photo(), progressive=True),
-    "grey": encoded(photo().convert("L")),
+    "gray": encoded(photo().convert("L")),
     "not as YCbCr": encoded(photo(), keep_rgb=True),
     "rotated by EXIF": rotated(),
     "bytes after the end": encoded(photo()) + b"junk",
@@ -60,7 +60,7 @@ PILLOW = {
     "palette": encoded(photo().quantize(16), "PNG"),
     "bilevel": encoded(photo().convert("1"), "PNG"),
     "16 bits": deep(),
-    "grey with alpha": encoded(photo().convert("LA"), "PNG"),
+    "gray with alpha": encoded(photo().convert("LA"), "PNG"),
     "webp": encoded(photo(), "WEBP"),
 }
 
@@ -116,7 +116,7 @@ def attempt(way: Callable[[bytes], np.ndarray], data: bytes) -> np.ndarray | Non
         return None
 
 
-@pytest.mark.parametrize("name", ["small", "coarse", "progressive", "grey"])
+@pytest.mark.parametrize("name", ["small", "coarse", "progressive", "gray"])
 def test_a_damaged_jpeg_is_to_both_decoders_the_same(name, monkeypatch):
     """Flipped bits, in header and data: refused by both, or the same pixels."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)

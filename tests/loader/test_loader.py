@@ -162,7 +162,7 @@ def test_workers_change_nothing(split, workers):
 
 
 @pytest.mark.parametrize(("workers", "in_flight"), [(0, 0), (1, 0), (2, 8)])
-def test_a_caption_is_tokenised_once_for_all_epochs(split, tmp_path, workers, in_flight):
+def test_a_caption_is_tokenized_once_for_all_epochs(split, tmp_path, workers, in_flight):
     """Workers share what they made, but for the batches that both have before them at the end of the first epoch."""
     log = tmp_path / "asked"
 

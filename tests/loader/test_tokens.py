@@ -1,4 +1,4 @@
-"""Each caption is tokenised once."""
+"""Each caption is tokenized once."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def test_later_epochs_mix_the_previous_networks():
     assert float(loss.diagnostics["z_ratio"]) == pytest.approx(float((z / combined.exp()).mean().detach()), rel=1e-9)
 
 
-def test_target_normaliser_is_the_target_networks_output():
-    objective = create(normaliser="target", beta_max=0.0)
+def test_target_normalizer_is_the_target_networks_output():
+    objective = create(normalizer="target", beta_max=0.0)
     features, loss = run(objective, 3)
     log_lambda = networks_output(objective.amortization.target, features)
     expected = expected_loss(objective, features, log_lambda)
@@ -95,14 +95,14 @@ def test_target_normaliser_is_the_target_networks_output():
     assert float(loss.diagnostics["log_z_unexplained"]) == pytest.approx(float(share), rel=1e-9)
 
 
-@pytest.mark.parametrize("normaliser", ["combined", "target"])
-def test_networks_may_estimate_the_negatives_only(normaliser):
-    objective = create(amortize="negatives", normaliser=normaliser, positive_weight=0.3, beta_horizon_epochs=2)
+@pytest.mark.parametrize("normalizer", ["combined", "target"])
+def test_networks_may_estimate_the_negatives_only(normalizer):
+    objective = create(amortize="negatives", normalizer=normalizer, positive_weight=0.3, beta_horizon_epochs=2)
     run(objective, 5)
     frozen = copy.deepcopy(objective.amortization.target)
     features, loss = run(objective, 1, start=5)
     negatives = reference.log_partitions(features, 0.0).exp()
-    if normaliser == "combined":
+    if normalizer == "combined":
         estimate = 0.4 * networks_output(frozen, features).exp() + 0.6 * negatives
     else:
         estimate = networks_output(objective.amortization.target, features).exp()
@@ -112,7 +112,7 @@ def test_networks_may_estimate_the_negatives_only(normaliser):
 
 
 def test_target_needs_no_partition_function_between_fits(monkeypatch):
-    objective = create(normaliser="target", t_online=5)
+    objective = create(normalizer="target", t_online=5)
     run(objective, 1)
 
     def refuse(self):
@@ -170,7 +170,7 @@ def test_data_bias_starts_near_log_z():
         assert (float(loss.diagnostics["log_z_error"]) < 120) == near
 
 
-def test_reinitialisation():
+def test_reinitialization():
     objective = create()
     run(objective, 5)
     old_target = copy.deepcopy(objective.amortization.target.state_dict())
@@ -181,7 +181,7 @@ def test_reinitialisation():
     assert not torch.equal(online, first_layer(objective.amortization.online))
     assert torch.equal(first_layer(objective.amortization.target), first_layer(objective.amortization.online))
     assert not objective.amortization.optimizer.state
-    kept = create(reinitialise=False)
+    kept = create(reinitialize=False)
     run(kept, 5)
     online = first_layer(kept.amortization.online).detach().clone()
     kept.start_epoch(1)
@@ -221,7 +221,7 @@ def test_beta_rises_to_its_maximum_at_the_horizon():
 
 
 def test_alpha_may_rise_with_the_epochs():
-    objective = create(alpha=0.9, alpha_schedule="cosine", beta_horizon_epochs=2, reinitialise=False, t_target=1)
+    objective = create(alpha=0.9, alpha_schedule="cosine", beta_horizon_epochs=2, reinitialize=False, t_target=1)
     run(objective, 1)
     for ours, online in zip(
         objective.amortization.target.parameters(), objective.amortization.online.parameters(), strict=True

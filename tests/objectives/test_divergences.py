@@ -14,7 +14,7 @@ NAMES = ["l2_log", "kl", "js"]
 
 
 def conditionals(log_lambda):
-    """P(j|i) of a batch's images, the amortised Q(j|i) with λ = Z·e^δ, and log Z."""
+    """P(j|i) of a batch's images, the amortized Q(j|i) with λ = Z·e^δ, and log Z."""
     features = reference.make_features()
     weighted = reference.weighted(features, 1e-3).detach()
     log_z = weighted.logsumexp(1)

@@ -77,7 +77,7 @@ class NoHostSync(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.__name__.split(".")[0]
-        # Counters of optimiser steps are scalars that live on the host.
+        # Counters of optimizer steps are scalars that live on the host.
         on_host = args and isinstance(args[0], torch.Tensor) and any(args[0] is counter for counter in self.counters)
         if name in ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select") and not on_host:
             raise AssertionError(f"{name} waits for the device")
@@ -130,7 +130,7 @@ def test_loss_can_be_compared_with_clips(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"), [*((name, {}) for name in METHODS), ("amorlip_l2log", {"normaliser": "target", "lr": 1e-9})]
+    ("name", "changes"), [*((name, {}) for name in METHODS), ("amorlip_l2log", {"normalizer": "target", "lr": 1e-9})]
 )
 def test_float32_at_the_largest_logit_scale_is_finite_and_right(name, changes):
     """exp(τ s_ij) overflows. The same state and inputs in float64 give the same gradients to 1e-3 of their norm.

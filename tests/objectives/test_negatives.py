@@ -13,18 +13,18 @@ from tests.helpers import objectives_reference as reference
 BATCH, RANKS, DRAWS = 64, 4, 600
 
 
-def local_objective(normaliser):
+def local_objective(normalizer):
     """A rank's objective in a step without stage I, as if three more ranks existed."""
-    settings = {"negatives": "local", "normaliser": normaliser, "t_online": 100, "t_target": 100, "rho": 0.0}
+    settings = {"negatives": "local", "normalizer": normalizer, "t_online": 100, "t_target": 100, "rho": 0.0}
     context = reference.make_context(BATCH, steps_per_epoch=200, world_size=RANKS)
     objective = registry.create("amorlip_l2log", settings, context).double()
     objective.start_epoch(0)
     return objective
 
 
-def deviation(normaliser, tau=14.3):
+def deviation(normalizer, tau=14.3):
     """Mean gradient over random partitions of one batch, relative to that with global negatives."""
-    objective = local_objective(normaliser)
+    objective = local_objective(normalizer)
     whole = replace(reference.make_features(BATCH, tau=tau), step=1)
     single = replace(objective.context, world_size=1)
     globally = registry.create("amorlip_l2log", objective.settings.model_dump(), single).double()
@@ -58,10 +58,10 @@ def test_combined_is_biased(tau, least):
     assert deviation("combined", tau) > least
 
 
-@pytest.mark.parametrize("normaliser", ["combined", "target"])
-def test_each_rank_alone_sees_part_of_the_negatives(normaliser):
+@pytest.mark.parametrize("normalizer", ["combined", "target"])
+def test_each_rank_alone_sees_part_of_the_negatives(normalizer):
     """A partition's gradient is not that of the whole batch: only its mean is, and only with `target`."""
-    objective = local_objective(normaliser)
+    objective = local_objective(normalizer)
     whole = replace(reference.make_features(BATCH), step=1)
     part = replace(
         whole,

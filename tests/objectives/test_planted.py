@@ -36,7 +36,7 @@ class Planted:
 
 def fresh_networks() -> Amortization:
     amortization = Amortization(WIDTH, WIDTH, lr=1e-3, grad_clip=1.0, world_size=1)
-    amortization.reinitialise(0)
+    amortization.reinitialize(0)
     return amortization
 
 

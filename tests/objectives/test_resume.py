@@ -17,8 +17,8 @@ CASES = [
     ("fastclip", {"gamma_horizon_epochs": 2}),
     ("neuclip", {"prototypes": 30, "reseed_steps": 4}),
     ("amorlip_l2log", {}),
-    ("amorlip_l2log", {"normaliser": "target", "t_online": 3}),
-    ("amorlip_l2log", {"reinitialise": False, "amortize": "negatives"}),
+    ("amorlip_l2log", {"normalizer": "target", "t_online": 3}),
+    ("amorlip_l2log", {"reinitialize": False, "amortize": "negatives"}),
     ("amorlip_fdiv", {"divergence": "js"}),
 ]
 

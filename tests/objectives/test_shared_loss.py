@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amorlip.objectives import similarities
-from amorlip.objectives.shared_loss import Normalisation, contrast, infonce_bound
+from amorlip.objectives.shared_loss import Normalization, contrast, infonce_bound
 from amorlip.objectives.similarities import Pairs
 from tests.helpers import objectives_reference as reference
 
@@ -23,7 +23,7 @@ def test_gradients_are_those_of_the_formula(positive_weight, coefficients):
         coefficients = torch.linspace(0.5, 3.0, 24, dtype=torch.float64)
     log_lambda = arbitrary_lambda(features)
     pairs = Pairs(features, reference.make_context())
-    ours = contrast(features, pairs, Normalisation(log_lambda, positive_weight, coefficients))
+    ours = contrast(features, pairs, Normalization(log_lambda, positive_weight, coefficients))
     theirs = reference.family(features, log_lambda, positive_weight, coefficients)
     assert abs(float((ours - theirs).detach())) < 1e-10
     assert reference.error(reference.gradients(ours, features), reference.gradients(theirs, features)) < 1e-12
@@ -34,14 +34,14 @@ def test_block_size_changes_nothing(monkeypatch, elements):
     features = reference.make_features()
     whole = Pairs(features, reference.make_context())
     log_lambda = arbitrary_lambda(features)
-    expected = reference.gradients(contrast(features, whole, Normalisation(log_lambda, 1e-3)), features)
+    expected = reference.gradients(contrast(features, whole, Normalization(log_lambda, 1e-3)), features)
     monkeypatch.setattr(similarities, "BLOCK_ELEMENTS", elements)
     blocked = Pairs(features, reference.make_context())
     assert len(list(blocked.strips[0].blocks())) > 1
     torch.testing.assert_close(blocked.log_negatives, whole.log_negatives, rtol=0, atol=1e-12)
     assert (
         reference.error(
-            reference.gradients(contrast(features, blocked, Normalisation(log_lambda, 1e-3)), features), expected
+            reference.gradients(contrast(features, blocked, Normalization(log_lambda, 1e-3)), features), expected
         )
         < 1e-12
     )
@@ -60,7 +60,7 @@ def test_log_partitions(positive_weight):
 def test_with_the_partition_function_it_is_twice_infonce():
     features = reference.make_features()
     log_z = reference.log_partitions(features).detach()
-    loss = contrast(features, Pairs(features, reference.make_context()), Normalisation(log_z))
+    loss = contrast(features, Pairs(features, reference.make_context()), Normalization(log_z))
     twice = [2 * g for g in reference.gradients(reference.infonce(features), features)]
     assert reference.error(reference.gradients(loss, features), twice) < 1e-12
     assert float(infonce_bound(loss, log_z)) == pytest.approx(float(reference.infonce(features).detach()), abs=1e-12)
@@ -71,7 +71,7 @@ def test_bound_holds_for_any_lambda():
     pairs = Pairs(features, reference.make_context())
     for seed in range(5):
         log_lambda = arbitrary_lambda(features, seed)
-        bound = infonce_bound(contrast(features, pairs, Normalisation(log_lambda)), log_lambda)
+        bound = infonce_bound(contrast(features, pairs, Normalization(log_lambda)), log_lambda)
         assert float(bound) > float(reference.infonce(features).detach()) + 0.1
 
 
@@ -82,7 +82,7 @@ def test_float32_where_the_exponential_overflows(positive_weight):
     exact = reference.float64_copy(features)
     pairs = Pairs(features, reference.make_context())
     log_lambda = pairs.with_positive(pairs.log_negatives, positive_weight)
-    ours = reference.gradients(contrast(features, pairs, Normalisation(log_lambda, positive_weight)), features)
+    ours = reference.gradients(contrast(features, pairs, Normalization(log_lambda, positive_weight)), features)
     expected = reference.family(exact, reference.log_partitions(exact, positive_weight), positive_weight)
     assert reference.error(ours, reference.gradients(expected, exact)) < 1e-3
 
@@ -90,5 +90,5 @@ def test_float32_where_the_exponential_overflows(positive_weight):
 def test_no_gradient_reaches_the_estimate():
     features = reference.make_features()
     log_lambda = arbitrary_lambda(features).requires_grad_()
-    loss = contrast(features, Pairs(features, reference.make_context()), Normalisation(log_lambda))
+    loss = contrast(features, Pairs(features, reference.make_context()), Normalization(log_lambda))
     assert torch.autograd.grad(loss, [log_lambda], allow_unused=True) == (None,)

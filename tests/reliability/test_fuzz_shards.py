@@ -104,7 +104,7 @@ def flipped(split: Path, name: str, places: list[tuple[float, int]], *, again: b
         return read(folder, again=again)
 
 
-def test_without_flips_every_pair_is_recognised(split):
+def test_without_flips_every_pair_is_recognized(split):
     assert len(IMAGES) == len(CAPTIONS) == len(IDS)
     loader = PairLoader(split, batch_size=6, epochs=1, seed=0, transform=plain, tokenizer=tokens)
     images, words, _ = next(loader.batches())

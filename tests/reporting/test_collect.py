@@ -75,7 +75,7 @@ def test_summary_over_seeds_by_hand(study):
     paths = [fake.evaluation(run, "digits", value) for run, value in zip(fake.runs, values, strict=True)]
     paths += [fake.evaluation(fake.runs[1], "sketches", 0.5)]
     frame = collect.evaluations(paths, fake.runs, fake.benchmark)
-    summary = collect.summarise(collect.scores(frame, fake.runs, fake.benchmark))
+    summary = collect.summarize(collect.scores(frame, fake.runs, fake.benchmark))
     row = ("demo", "clip", "")
     assert summary.mean.at[row, "digits"] == pytest.approx(0.14)
     assert summary.std.at[row, "digits"] == pytest.approx(statistics.stdev(values))
@@ -133,7 +133,7 @@ def test_chance_of_an_average_needs_every_task(study):
 # ---------------------------------------------------------------- metrics
 
 
-def test_metrics_of_seeds_are_summarised_by_step(study):
+def test_metrics_of_seeds_are_summarized_by_step(study):
     fake = study(seeds=(0, 1, 2), epochs=2)
     logged = collect.metrics(fake.metrics()[::-1], fake.runs)
     line = collect.over_seeds(logged.steps, "step", "logit_scale")["demo", "amorlip_l2log", ""]

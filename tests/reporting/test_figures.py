@@ -62,14 +62,14 @@ def write(study, function: str, folder: Path, **chosen) -> dict[str, bytes]:
 def test_accuracy_lines_are_means_in_percent_over_completed_epochs(study):
     fake = study(seeds=(0, 1, 2), epochs=4)
     axes = make(fake, "accuracy_over_epochs").axes[0]
-    line = next(line for line in axes.lines if line.get_color() == style.COLOURS["amorlip_l2log"])
+    line = next(line for line in axes.lines if line.get_color() == style.COLORS["amorlip_l2log"])
     logged = [
         json.loads(text)
         for seed in fake.seeds
         for text in (fake.folder / f"runs/demo/amorlip_l2log-seed{seed}/metrics.jsonl").read_text().splitlines()
     ]
-    colour = matplotlib.colors.to_rgb(line.get_color())
-    band = next(band for band in axes.collections if np.allclose(band.get_facecolor()[0][:3], colour))
+    color = matplotlib.colors.to_rgb(line.get_color())
+    band = next(band for band in axes.collections if np.allclose(band.get_facecolor()[0][:3], color))
     for epoch in (1, 2, 3, 4):
         epochs = [entry for entry in logged if entry["kind"] == "epoch" and entry["epoch"] == epoch]
         values = [100 * entry["tasks"]["openmoji"]["acc1"] for entry in epochs]
@@ -210,8 +210,8 @@ def test_training_curves_share_their_panels(study):
         "log Z error / variance": 2 + 1,  # and the mark at 1
     }
     assert panels["log Z error / variance"].get_yscale() == "log"
-    colours = {line.get_color() for line in panels["log Z error / variance"].lines}
-    assert colours - {"black"} == {style.COLOURS["amorlip_fdiv"], style.COLOURS["amorlip_l2log"]}
+    colors = {line.get_color() for line in panels["log Z error / variance"].lines}
+    assert colors - {"black"} == {style.COLORS["amorlip_fdiv"], style.COLORS["amorlip_l2log"]}
 
 
 def test_training_curves_have_a_row_a_scale(study):
@@ -238,7 +238,7 @@ def test_an_exact_log_z_has_no_place_on_a_logarithmic_axis(study):
     with style.context(STYLE):
         drawn = figures.training_curves(given, options.TrainingCurves(), STYLE)
     error = next(axes for axes in drawn.axes if axes.get_ylabel() == "log Z error / variance")
-    assert [line.get_color() for line in error.lines] == [style.COLOURS["amorlip_l2log"], "black"]
+    assert [line.get_color() for line in error.lines] == [style.COLORS["amorlip_l2log"], "black"]
 
 
 # ---------------------------------------------------------------- looks
@@ -277,21 +277,21 @@ def test_no_text_overlaps_another_or_leaves_the_figure(study, function, fields, 
         assert figure.bbox.padded(1).fully_containsy(box.y0) and figure.bbox.padded(1).fully_containsy(box.y1), text
 
 
-def test_methods_keep_their_colours_whoever_else_is_shown(study):
-    everyone = style.colours(study(methods=METHODS).runs)
+def test_methods_keep_their_colors_whoever_else_is_shown(study):
+    everyone = style.colors(study(methods=METHODS).runs)
     assert len(set(everyone.values())) == len(METHODS)
-    few = style.colours(study(methods=("clip", "neuclip")).runs)
-    assert all(everyone[key] == colour for key, colour in few.items())
+    few = style.colors(study(methods=("clip", "neuclip")).runs)
+    assert all(everyone[key] == color for key, color in few.items())
 
 
-def test_variants_and_unknown_methods_get_colours_of_their_own():
+def test_variants_and_unknown_methods_get_colors_of_their_own():
     runs = [
         collect.RunLabel("demo", "amorlip_l2log", variant, 0, str(variant), "Demo")
         for variant in (None, "a", "b", "c", "d", "e")
     ] + [collect.RunLabel("demo", "mine", None, 0, "Mine", "Demo")]
-    colours = style.colours(runs)
-    assert len(set(colours.values())) == 7
-    assert colours == style.colours(runs[::-1])
+    colors = style.colors(runs)
+    assert len(set(colors.values())) == 7
+    assert colors == style.colors(runs[::-1])
 
 
 def test_size_and_resolution_are_the_styles(study, tmp_path):

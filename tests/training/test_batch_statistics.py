@@ -42,7 +42,7 @@ def gradients(make_run, model: nn.Module, micro_batch_size: int | None) -> list[
 def plain_gradients(model: nn.Module, part: int) -> list[torch.Tensor]:
     """Autograd of InfoNCE over the whole batch, the images passing the tower `part` at a time, in float64."""
     images, tokens, _ = batch()
-    pixels = models.Normalisation(model)(images).double()
+    pixels = models.Normalization(model)(images).double()
     model = copy.deepcopy(model).double()
     image = torch.cat([model.encode_image(some, normalize=True) for some in pixels.split(part)])
     text = model.encode_text(tokens, normalize=True)
@@ -57,7 +57,7 @@ def difference(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float
     return float((flat - wanted).norm() / wanted.norm())
 
 
-def test_each_part_is_normalised_by_itself(make_run):
+def test_each_part_is_normalized_by_itself(make_run):
     """The gradient is that of the whole batch's loss on the parts' own statistics, not on the batch's."""
     for part in (8, 16):
         found = gradients(make_run, models.create("tiny", seed=0), part)

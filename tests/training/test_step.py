@@ -36,7 +36,7 @@ def transformer(seed: int = 0) -> nn.Module:
     return model
 
 
-def normalised(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
+def normalized(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
     """float64, as torchvision's functions have it."""
     cfg = model.visual.preprocess_cfg
     return torchvision.transforms.functional.normalize(images.double() / 255, cfg["mean"], cfg["std"])
@@ -70,7 +70,7 @@ def test_clip_gradients_equal_plain_infonce(build):
     reference = copy.deepcopy(model).double()
     build(model, optimizer={"lr": 1e-30})(batch(), step=0, epoch=0, log=False)
     images, tokens, _ = batch()
-    image = reference.encode_image(normalised(images, model), normalize=True)
+    image = reference.encode_image(normalized(images, model), normalize=True)
     text = reference.encode_text(tokens, normalize=True)
     logits = reference.logit_scale.exp() * image @ text.T
     target = torch.arange(PAIRS)
@@ -106,7 +106,7 @@ def test_micro_batches_move_running_statistics_once(build):
     step(Batch(images, tokens, torch.arange(PAIRS)), step=0, epoch=0, log=False)
     with torch.no_grad():
         for part in images.split(4):
-            reference.visual(normalised(part, reference).float())
+            reference.visual(normalized(part, reference).float())
     for name, value in reference.visual.named_buffers():
         found = step.model.visual.get_buffer(name)
         torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-5, msg=name)
@@ -125,7 +125,7 @@ def test_features_are_float32_of_unit_length():
         torch.testing.assert_close(features.norm(dim=-1), torch.ones(PAIRS))
 
 
-def test_normalisation_adds_nothing_to_what_is_exported():
+def test_normalization_adds_nothing_to_what_is_exported():
     model = models.create("tiny", seed=0)
     names = set(model.state_dict())
     encoders = Encoders(model)
