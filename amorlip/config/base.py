@@ -1,21 +1,36 @@
-"""What the types of every configuration file share: names, numbers, and sections that refuse unknown keys."""
+"""What the types of all configuration files share: names, numbers, marks, and sections that refuse unknown keys."""
 
 from __future__ import annotations
 
+import re
+import typing
+from enum import Enum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from amorlip.common.errors import unknown_key
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]*$")]
-"""A name that becomes part of a path: letters, digits, `_` and `.`; `-` separates the parts of a run's name."""
 
-Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
-"""A name that becomes a file's: as `Name`, and with `-`."""
+class Affects(Enum):
+    """What a key changes, where that is not the results: a mark on the key's field, `Annotated[TYPE, Affects.…]`.
 
-PackageName = Annotated[str, Field(pattern=r"^(@[a-z0-9_-][a-z0-9_.-]*/)?[a-z0-9_-][a-z0-9_.-]*$")]
-"""Name of an npm package, with its scope."""
+    Stages get `Section.deciding()`, which leaves marked keys out, so changing such a key does not run them again.
+    """
+
+    NOTHING = "no result"
+    DISPLAY = "tables and figures only"
+
+
+def _name(value: Any) -> Any:
+    """Say what a name may hold, where pydantic would print the pattern."""
+    if isinstance(value, str) and not re.fullmatch(NAME, value):
+        reason = ""
+        if "-" in value:
+            reason = "; '-' separates method, variant and seed in the name of a run"
+        raise ValueError(f"'{value}' may hold letters, digits, '_' and '.' only, and not begin with '.'{reason}")
+    return value
 
 
 def _number(value: Any) -> Any:
@@ -29,9 +44,19 @@ def _number(value: Any) -> Any:
 
 
 def _whole_number(value: Any) -> Any:
-    """Snakemake hands numbers inside a list or mapping of `--config` over as text."""
+    """Snakemake passes numbers inside a list or mapping of `--config` as text."""
     return int(value) if isinstance(value, str) and value.strip().lstrip("-").isdecimal() else value
 
+
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.]*$"
+Name = Annotated[str, Field(pattern=NAME), BeforeValidator(_name)]
+"""A name that becomes part of a path. No `-`: it separates the parts of a run's name."""
+
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+"""A name that becomes a file's name: as `Name`, and with `-`."""
+
+PackageName = Annotated[str, Field(pattern=r"^(@[a-z0-9_-][a-z0-9_.-]*/)?[a-z0-9_-][a-z0-9_.-]*$")]
+"""Name of an npm package, with its scope."""
 
 Float = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Float, Field(gt=0)]
@@ -41,6 +66,12 @@ Integer = Annotated[int, BeforeValidator(_whole_number)]
 Count = Annotated[Integer, Field(ge=1)]
 Natural = Annotated[Integer, Field(ge=0)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
+
+
+def refused(key: str, message: str) -> PydanticCustomError:
+    """The error of a validator that looks at a whole section; `key` is the one to change, nested keys joined by `.`."""
+    # pydantic fills in {…} of a template; the message is a value, since it may hold braces
+    return PydanticCustomError("amorlip", "{message}", {"message": message, "key": key})
 
 
 class Section(BaseModel):
@@ -56,5 +87,41 @@ class Section(BaseModel):
         if isinstance(data, dict):
             for key in data:
                 if key not in cls.model_fields:
-                    raise ValueError(f"{unknown_key(key, cls.model_fields)} (its value: {data[key]!r})")
+                    raise refused(str(key), f"{unknown_key(key, cls.model_fields)} (its value: {data[key]!r})")
         return data
+
+    def deciding(self, *unneeded: str) -> dict[str, Any]:
+        """The keys that decide results: all but those marked with `Affects`, and `unneeded` ones of this section."""
+        return self.model_dump(exclude={**marked(type(self)), **dict.fromkeys(unneeded, True)})
+
+
+def mark(section: type[Section], key: str) -> Affects | None:
+    """The mark on the field of a key."""
+    return next((note for note in section.model_fields[key].metadata if isinstance(note, Affects)), None)
+
+
+def marked(section: type[Section]) -> dict[str, Any]:
+    """The marked keys of a section and of the sections below it, in the form that pydantic's `exclude` takes."""
+    keys: dict[str, Any] = {}
+    for key, field in section.model_fields.items():
+        if mark(section, key):
+            keys[key] = True
+            continue
+        for steps, nested in nested_sections(field.annotation):
+            if below := marked(nested):
+                for _ in steps:
+                    below = {"__all__": below}
+                keys[key] = below
+    return keys
+
+
+def nested_sections(annotation: Any) -> list[tuple[tuple[str, ...], type[Section]]]:
+    """The sections below a key, each with what is between the key and them: `*` for a mapping, `[]` for a list."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [((), annotation)]
+    step = {dict: ("*",), list: ("[]",)}.get(typing.get_origin(annotation), ())
+    return [
+        (step + deeper, section)
+        for argument in typing.get_args(annotation)
+        for deeper, section in nested_sections(argument)
+    ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
 from amorlip.common.errors import unknown_key
-from amorlip.config.base import Count, Fraction, Key, Name, Section
+from amorlip.config.base import Affects, Count, Fraction, Key, Name, Section
 
 
 class TaskSource(Section):
@@ -66,18 +66,18 @@ class TaskDefinition(Section):
 class Task(TaskDefinition):
     """One evaluation set with its main metric."""
 
-    title: str
+    title: Annotated[str, Affects.DISPLAY]
     """Name in tables and figures."""
     source: TaskSource
     """Where the files come from."""
-    random_score: Fraction | None = None
+    random_score: Annotated[Fraction | None, Affects.DISPLAY] = None
     """The main metric of guessing, for the row of chance; null where it is not known."""
 
 
 class Average(Section):
     """A mean of main metrics."""
 
-    title: str
+    title: Annotated[str, Affects.DISPLAY]
     """Name in tables."""
     tasks: list[str] | None = None
     """Which tasks; null: all of the benchmark."""
@@ -86,7 +86,7 @@ class Average(Section):
 class ColumnGroup(Section):
     """Neighboring columns of the main table under one heading."""
 
-    title: str
+    title: Annotated[str, Affects.DISPLAY]
     """The heading."""
     columns: list[str]
     """Keys of tasks or averages."""
@@ -95,13 +95,13 @@ class ColumnGroup(Section):
 class Benchmark(Section):
     """A list of tasks with the averages and table columns made of them."""
 
-    title: str
+    title: Annotated[str, Affects.DISPLAY]
     """Name in captions."""
     tasks: dict[Key, Task]
     """Key → task. The key is the name of the task's folder and JSON file."""
-    averages: dict[Key, Average] = {}
+    averages: Annotated[dict[Key, Average], Affects.DISPLAY] = {}
     """Key → average."""
-    columns: list[ColumnGroup] = []
+    columns: Annotated[list[ColumnGroup], Affects.DISPLAY] = []
     """Columns of the main table."""
 
     @model_validator(mode="after")

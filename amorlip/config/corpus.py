@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from amorlip.config.base import Count, Fraction, Name, Natural, PackageName, Section, Seed
+from amorlip.config.base import Affects, Count, Fraction, Name, Natural, PackageName, Section, Seed
 
 
 class Package(Section):
@@ -106,7 +106,7 @@ class DownloadSettings(Section):
 class Corpus(Section):
     """Image-text pairs for training."""
 
-    title: str
+    title: Annotated[str, Affects.DISPLAY]
     """Name in tables and captions."""
     source: Literal["emoji", "urls", "mirror"]
     """Which of the sources below is used."""
@@ -118,13 +118,13 @@ class Corpus(Section):
     """Ready-made shards."""
     image: ImageStorage = ImageStorage()
     """Storage of images."""
-    download: DownloadSettings = DownloadSettings()
+    download: Annotated[DownloadSettings, Affects.NOTHING] = DownloadSettings()
     """Speed of the download."""
     samples_per_shard: Count = 10000
     """Pairs per shard."""
     min_yield: Fraction = 0.5
     """The workflow stops if a smaller fraction of the requested pairs could be had."""
-    published_pairs: Count | None = None
+    published_pairs: Annotated[Count | None, Affects.DISPLAY] = None
     """Training pairs the paper's authors obtained; printed under the tables beside ours."""
 
     @model_validator(mode="after")

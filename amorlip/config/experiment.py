@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from amorlip.common.errors import AmorlipError, unknown_key
-from amorlip.config.base import Name, Section
+from amorlip.config.base import Affects, Name, Section
 from amorlip.config.method import MethodLayer
 
 
@@ -16,7 +16,7 @@ class Variant(MethodLayer):
     """Part of the run's name."""
     method: Name
     """The method that is changed."""
-    title: str
+    title: Annotated[str, Affects.DISPLAY]
     """Name in tables and figures."""
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from amorlip.config.base import Name, Section
+from amorlip.config.base import Affects, Name, Section
 
 
 class MethodLayer(Section):
@@ -19,7 +19,7 @@ class MethodLayer(Section):
 class Method(MethodLayer):
     """A way of training CLIP: an objective with its settings."""
 
-    title: str
+    title: Annotated[str, Affects.DISPLAY]
     """Name in tables and figures."""
     objective: Name
     """Entry of `amorlip.objectives.registry`."""

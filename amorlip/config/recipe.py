@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from amorlip.config.base import Count, Float, Fraction, Name, Natural, NonNegative, Positive, Section
+from amorlip.config.base import Affects, Count, Float, Fraction, Name, Natural, NonNegative, Positive, Section
 
 
 class Optimizer(Section):
@@ -65,9 +65,9 @@ class Augmentation(Section):
 
 
 class LoaderSettings(Section):
-    """Order and speed of the data. `workers` does not change any batch."""
+    """Order and speed of the data."""
 
-    workers: Natural = 1
+    workers: Annotated[Natural, Affects.NOTHING] = 1
     """Decoding processes per rank; 0 decodes in the training process."""
     shuffle_window: Natural = 0
     """Shards that are shuffled together; 0: the whole corpus at once (needs fast random access)."""
@@ -112,7 +112,7 @@ class Recipe(Section):
     """Data order and speed."""
     log_every_steps: Count = 50
     """Length of a logging window [steps]."""
-    checkpoint_every_steps: Count = 1000
+    checkpoint_every_steps: Annotated[Count, Affects.NOTHING] = 1000
     """Steps between checkpoints (one more is written at the end of each epoch)."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """A non-finite loss or gradient: `stop` at the next logging window, or `skip` the step and count it."""

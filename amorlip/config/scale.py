@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from amorlip.config.base import Count, Natural, Section
+from amorlip.config.base import Affects, Count, Natural, Section
 from amorlip.config.method import MethodLayer
 from amorlip.config.recipe import Recipe
 
@@ -38,7 +38,7 @@ class EvaluationSettings(Section):
 class Scale(Section):
     """A size of experiment: corpus, model and recipe, and what each method changes in it."""
 
-    title: str
+    title: Annotated[str, Affects.DISPLAY]
     """Name in tables and figures."""
     recipe: Recipe
     """The recipe shared by all methods."""
@@ -46,7 +46,7 @@ class Scale(Section):
     """Method → what it changes at this scale."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Evaluation of this scale's runs."""
-    train_resources: Resources = Resources()
+    train_resources: Annotated[Resources, Affects.NOTHING] = Resources()
     """Per training run."""
-    evaluate_resources: Resources = Resources()
+    evaluate_resources: Annotated[Resources, Affects.NOTHING] = Resources()
     """Per run and task."""

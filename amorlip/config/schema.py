@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from amorlip.common import files
 from amorlip.common.errors import AmorlipError
-from amorlip.config.base import Section
+from amorlip.config.base import Affects, Section, mark, nested_sections
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.corpus import Corpus
 from amorlip.config.experiment import FIGURES, TABLES, Experiment
@@ -84,23 +84,15 @@ def _tables(section: type[Section]) -> list[str]:
     return [f"{_line(section.__doc__)}\n", "\n".join(rows), ""]
 
 
-def _rows(section: type[Section], prefix: str) -> list[str]:
+def _rows(section: type[Section], prefix: str, inherited: Affects | None = None) -> list[str]:
     rows = []
     for key, field in section.model_fields.items():
-        name = f"{prefix}{key}"
-        rows.append(f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {_line(field.description)} |")
-        for placeholder, nested in _nested(field.annotation):
-            rows += _rows(nested, f"{name}.{placeholder}")
+        name, affects = f"{prefix}{key}", inherited or mark(section, key)
+        meaning = _line(field.description) + (f" *Changes {affects.value}.*" if affects else "")
+        rows.append(f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |")
+        for steps, nested in nested_sections(field.annotation):
+            rows += _rows(nested, ".".join([name, *steps, ""]), affects)
     return rows
-
-
-def _nested(annotation: Any) -> list[tuple[str, type[Section]]]:
-    """The sections below a key, each with what stands between the key and theirs: nothing, `*.` or `[].`."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [("", annotation)]
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    step = {dict: "*.", list: "[]."}.get(origin, "")
-    return [(step + deeper, section) for argument in arguments for deeper, section in _nested(argument)]
 
 
 def _type(annotation: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from amorlip.config.base import Count, Name, Positive, Section, Seed
+from amorlip.config.base import Affects, Count, Name, Positive, Section, Seed
 from amorlip.config.scale import EvaluationSettings, Resources
 
 
@@ -45,7 +45,7 @@ EXTERNAL = "external"
 class ExternalModel(Section):
     """Weights that were not trained here, evaluated on the benchmark's tasks and shown in the same tables."""
 
-    title: str
+    title: Annotated[str, Affects.DISPLAY]
     """Name in tables."""
     model: str
     """OpenCLIP architecture."""
@@ -53,7 +53,7 @@ class ExternalModel(Section):
     """OpenCLIP's name of published weights, which are then downloaded, or the path of a file."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Precision and batch size."""
-    resources: Resources = Resources()
+    resources: Annotated[Resources, Affects.NOTHING] = Resources()
     """Per task."""
 
 
@@ -74,9 +74,9 @@ class Selection(Section):
     """Files in experiments/."""
     external_models: dict[Name, ExternalModel] = {}
     """Name → published weights that tables show beside the runs."""
-    allow_missing_tasks: bool = False
+    allow_missing_tasks: Annotated[bool, Affects.NOTHING] = False
     """Go on without evaluation sets that are gated or not there; tables name them and show no average over them."""
-    figures: FigureStyle = FigureStyle()
+    figures: Annotated[FigureStyle, Affects.DISPLAY] = FigureStyle()
     """Looks of all figures."""
     overrides: Overrides = Overrides()
     """Changes to the named files."""
