@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from amorlip import __version__
-from amorlip.common.errors import AmorlipError, lacks_memory
+from amorlip.common.errors import AmorlipError, lacks_memory, one_line
 from amorlip.config.corpus import DownloadSettings
 
 
@@ -32,7 +32,7 @@ def settings(text: str) -> dict[str, Any]:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise AmorlipError(f"settings: not valid JSON: {error}") from error
+        raise AmorlipError(f"settings: not valid JSON: {one_line(error)}") from error
 
 
 def run_stage(command: str, settings: str, **options: Any) -> None:
@@ -174,8 +174,7 @@ def memory_trouble(error: RuntimeError | MemoryError) -> str | None:
     """What to do about a lack of memory, in one line; None if the error is another one."""
     if not lacks_memory(error):
         return None
-    said = " ".join(str(error).split())
-    return f"not enough memory ({said[:200] or 'no details'}); use a smaller batch or micro-batch, model or corpus"
+    return f"not enough memory ({one_line(error)}); use a smaller batch or micro-batch, model or corpus"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from amorlip.common.errors import AmorlipError, lacks_memory, unknown_key
+from amorlip.common.errors import AmorlipError, lacks_memory, one_line, unknown_key
 from amorlip.common.files import write_bytes
 
 Transform = Callable[[Image.Image], Tensor]
@@ -162,9 +162,9 @@ def load(path: Path | str, model: str) -> tuple[nn.Module, EvalTransform, Tokeni
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError) as error:
-        raise AmorlipError(f"{path}: cannot be read as safetensors ({_one_line(error)}); train it again") from error
+        raise AmorlipError(f"{path}: cannot be read as safetensors ({one_line(error)}); train it again") from error
     except RuntimeError as error:
-        raise AmorlipError(f"{path}: not the weights of a '{model}' ({_one_line(error)})") from error
+        raise AmorlipError(f"{path}: not the weights of a '{model}' ({one_line(error)})") from error
     return network.eval(), eval_transform(network), tokenizer(model)
 
 
@@ -192,11 +192,6 @@ def load_published(model: str, pretrained: str) -> tuple[nn.Module, EvalTransfor
     return network.eval(), eval_transform(network), tokenize, path
 
 
-def _one_line(error: Exception, length: int = 200) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= length else f"{text[:length]}…"
-
-
 @contextmanager
 def _told(words: str) -> Iterator[None]:
     """Whatever fails, as one line: torch, safetensors, OpenCLIP and its hub each raise their own.
@@ -208,7 +203,7 @@ def _told(words: str) -> Iterator[None]:
     except Exception as error:
         if lacks_memory(error):
             raise
-        raise AmorlipError(f"{words} ({_one_line(error)})") from error
+        raise AmorlipError(f"{words} ({one_line(error)})") from error
 
 
 @contextmanager

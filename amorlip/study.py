@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from amorlip.common import files
-from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.common.errors import AmorlipError, one_line, unknown_key
 from amorlip.config.base import Section, marked
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.corpus import Corpus
@@ -192,7 +192,7 @@ def require_tasks(study: Study, folder: Path) -> None:
         try:
             reason = json.loads(record.read_text(encoding="utf-8")).get("missing")
         except (ValueError, AttributeError) as error:
-            raise AmorlipError(f"{record} is damaged ({error}); delete it") from error
+            raise AmorlipError(f"{record} is damaged ({one_line(error)}); delete it") from error
         if reason:
             raise AmorlipError(
                 f"{record}: left out by a study that allowed it ({reason}); to try again: "

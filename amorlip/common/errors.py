@@ -21,6 +21,15 @@ class MissingTask(AmorlipError):
     """An evaluation set that cannot be had: gated, private or not there. Another try will not help."""
 
 
+def one_line(error: BaseException, length: int = 200) -> str:
+    """What an exception says, on one line of at most `length` characters and an ellipsis; its type if it says nothing.
+
+    The whole text, not its first line: PyTorch's and YAML's first lines only announce what follows.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def lacks_memory(error: Exception) -> bool:
     """Whether there was not enough memory, on the CPU or a GPU."""
     told = isinstance(error, RuntimeError) and any(words in " ".join(str(error).split()) for words in NO_MEMORY)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from amorlip.common import files
-from amorlip.common.errors import AmorlipError, MissingTask
+from amorlip.common.errors import AmorlipError, MissingTask, one_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -60,7 +60,7 @@ def download(
 
     disable_progress_bars()  # of several files at a time in one log
     api = HfApi()
-    with _one_line(repository, revision):
+    with _explained(repository, revision):
         commit = _patiently(lambda: api.dataset_info(repository, revision=revision).sha)
         tree = _patiently(
             lambda: list(api.list_repo_tree(repository, repo_type="dataset", revision=commit, recursive=True))
@@ -150,7 +150,7 @@ def _patiently(call: Callable[[], T]) -> T:
         except (HTTPError, OSError) as error:
             if not _passing(error):
                 raise
-            print(f"{_first_line(error)}; trying again in {wait} s", flush=True)
+            print(f"{one_line(error)}; trying again in {wait} s", flush=True)
             time.sleep(wait)
     return call()
 
@@ -166,7 +166,7 @@ def _passing(error: Exception) -> bool:
 
 
 @contextmanager
-def _one_line(repository: str, revision: str) -> Iterator[None]:
+def _explained(repository: str, revision: str) -> Iterator[None]:
     """What the hub's client raises, as one line that says what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -188,10 +188,4 @@ def _one_line(repository: str, revision: str) -> Iterator[None]:
     except HFValidationError as error:
         raise AmorlipError(f"{name}: not a name of the form owner/name") from error
     except (HTTPError, OSError) as error:
-        reason = _first_line(error)
-        raise AmorlipError(f"{name} cannot be downloaded ({reason}); run again to continue") from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+        raise AmorlipError(f"{name} cannot be downloaded ({one_line(error)}); run again to continue") from error

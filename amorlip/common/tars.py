@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 
 BLOCK = 512
 BUFFER = 1 << 18
@@ -64,8 +64,9 @@ def samples(shard: Path) -> Iterator[Sample]:
         if sample is not None:
             yield sample
     except (OSError, tarfile.TarError) as error:
-        reason = str(error).split("\n")[0][:120]
-        raise AmorlipError(f"{shard} is not a whole tar file ({reason}); make or download the set again") from error
+        raise AmorlipError(
+            f"{shard} is not a whole tar file ({one_line(error)}); make or download the set again"
+        ) from error
 
 
 def _files(file: BinaryIO, end: int) -> Iterator[tuple[str, int, int]]:

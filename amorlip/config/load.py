@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.config.base import Section
 
 S = TypeVar("S", bound=Section)
@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise AmorlipError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AmorlipError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise AmorlipError(f"{path}: not valid YAML: {one_line(error)}") from error
     if not isinstance(value, dict):
         raise AmorlipError(f"{path}: expected keys with values, got {type(value).__name__}")
     return value

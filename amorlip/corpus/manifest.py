@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.files import atomic_path, sha256, write_json
 from amorlip.common.pool import map_on_all_cores
 from amorlip.config.corpus import Corpus
@@ -98,7 +98,9 @@ def _read_record(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise AmorlipError(f"{folder / RECORD} cannot be read: {error}; run the stage `download` first") from error
+        raise AmorlipError(
+            f"{folder / RECORD} cannot be read: {one_line(error)}; run the stage `download` first"
+        ) from error
 
 
 def _usable_rows(shards: Sequence[Shard], refused: Counter[str]) -> tuple[np.ndarray, np.ndarray]:

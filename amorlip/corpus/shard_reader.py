@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 KNOWN = {*IMAGES, "txt", "json"}
@@ -110,7 +110,8 @@ def read_shard(path: Path) -> Shard:
                 raise tarfile.ReadError(f"the header at byte {tar.offset} is damaged")
     except (OSError, tarfile.TarError) as error:
         raise AmorlipError(
-            f"shard {path} cannot be read: {error}; delete it and {path.parent / 'download.json'}, and run again"
+            f"shard {path} cannot be read: {one_line(error)}; delete it and {path.parent / 'download.json'}, and run"
+            " again"
         ) from error
     return Shard(file.bytes, file.digest.hexdigest(), found, np.array(rows, dtype=ROW), refused)
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.files import atomic_path
 from amorlip.common.hashing import unit
 from amorlip.config.corpus import UrlList, UrlSource
@@ -66,7 +66,7 @@ def _save(url: str, path: Path) -> None:
             expected = answer.headers.get("Content-Length")
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise AmorlipError(
-            f"the list {url} cannot be downloaded: {error}; check the address (key urls) and the network"
+            f"the list {url} cannot be downloaded: {one_line(error)}; check the address (key urls) and the network"
         ) from error
     if expected is not None and path.stat().st_size != int(expected):
         raise AmorlipError(f"the list {url} broke off after {path.stat().st_size} of {expected} bytes; run again")
@@ -98,7 +98,7 @@ def _read(source: UrlList, path: Path) -> pa.Table:
             ),
         )
     except pa.ArrowInvalid as error:
-        raise AmorlipError(f"the list {source.url} is not tab-separated UTF-8 text: {error}") from error
+        raise AmorlipError(f"the list {source.url} is not tab-separated UTF-8 text: {one_line(error)}") from error
     if skipped:
         print(f"{source.url}: {len(skipped)} lines without exactly two columns left out")
     return rows

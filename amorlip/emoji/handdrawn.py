@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 
 SIDE = 28
 
@@ -40,4 +40,6 @@ def _idx(path: Path, header: int) -> np.ndarray:
     try:
         return np.frombuffer(path.read_bytes(), dtype=np.uint8, offset=header)
     except (OSError, ValueError) as error:
-        raise AmorlipError(f"{path} cannot be read: {error}; delete its package's folder and run again") from error
+        raise AmorlipError(
+            f"{path} cannot be read: {one_line(error)}; delete its package's folder and run again"
+        ) from error

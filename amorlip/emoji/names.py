@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise AmorlipError(f"{path} cannot be read as JSON: {error}; delete its folder and run again") from error
+        raise AmorlipError(
+            f"{path} cannot be read as JSON: {one_line(error)}; delete its folder and run again"
+        ) from error
 
 
 def read_emoji(package: Path) -> list[Emoji]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.files import write_text
 from amorlip.config.corpus import Package
 
@@ -99,7 +99,7 @@ def unpack(archive: Path, folder: Path) -> None:
             members = [_inside(member, archive) for member in tar]
             tar.extractall(folder, members=members, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise AmorlipError(f"{archive.name} cannot be unpacked: {error}") from error
+        raise AmorlipError(f"{archive.name} cannot be unpacked: {one_line(error)}") from error
 
 
 def _inside(member: tarfile.TarInfo, archive: Path) -> tarfile.TarInfo:

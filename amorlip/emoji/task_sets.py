@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.common.errors import AmorlipError, one_line, unknown_key
 from amorlip.common.hashing import stable_int
 from amorlip.emoji.artwork import ACCOUNT, PICTURES
 from amorlip.emoji.captions import TEMPLATES, captions
@@ -52,7 +52,9 @@ class Artwork:
             self.pictures = pd.read_parquet(folder / PICTURES)
             account = json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise AmorlipError(f"{folder} holds no artwork: {error}; run the stage `artwork` first") from error
+            raise AmorlipError(
+                f"{folder} holds no artwork: {one_line(error)}; run the stage `artwork` first"
+            ) from error
         self._packages = {entry["role"]: folder / "packages" / entry["package"] for entry in account}
         self.train_names = set(self.pictures.loc[self.pictures["role"] == "train", "name"])
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.tasks.read import Record
 
 
@@ -107,4 +107,4 @@ def _open(record: Record) -> Image.Image:
         # RGB before any resizing, as WebDataset's decoder does it: a palette cannot be interpolated.
         return Image.open(io.BytesIO(data)).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise AmorlipError(f"{record.where}: the image cannot be decoded ({str(error)[:80]})") from error
+        raise AmorlipError(f"{record.where}: the image cannot be decoded ({one_line(error)})") from error

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.hashing import stable_int
 from amorlip.corpus.manifest import INDEX, INDEX_SCHEMA, MANIFEST, check_shard
 from amorlip.loader.decode import ERRORS, decode
@@ -121,7 +121,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ]
         manifest["samples"], manifest["max_sample_id"], manifest["digest"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"the key {error} is missing" if isinstance(error, KeyError) else error
+        reason = f"the key {error} is missing" if isinstance(error, KeyError) else one_line(error)
         raise AmorlipError(f"{path} cannot be read: {reason}; delete it and run the stage `shards`") from error
     for shard, listed in shards:
         check_shard(shard, listed, path)
@@ -135,7 +135,7 @@ def read_index(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise AmorlipError(f"{path} cannot be read: {' '.join(str(error).split())}; {advice}") from error
+        raise AmorlipError(f"{path} cannot be read: {one_line(error)}; {advice}") from error
     if not table.schema.equals(INDEX_SCHEMA):
         raise AmorlipError(f"{path} has other columns than {', '.join(INDEX_SCHEMA.names)}; {advice}")
     if len(table) != manifest["samples"]:
@@ -233,7 +233,7 @@ class _Pairs(Dataset[Any]):
     def damaged(self, entry: np.void, what: str, error: Exception) -> AmorlipError:
         """The error of an image or caption that was whole when the stage `shards` read it."""
         place = f"sample {entry['sample_id']} in shard {self.shards[entry['shard']]} (byte {entry[f'{what}_offset']})"
-        return AmorlipError(f"the {what} of {place} cannot be decoded: {error}; download that shard again")
+        return AmorlipError(f"the {what} of {place} cannot be decoded: {one_line(error)}; download that shard again")
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """`size` bytes of a shard. The shards used last are kept open."""

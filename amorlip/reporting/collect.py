@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.common.errors import AmorlipError, one_line, unknown_key
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.experiment import Experiment
 from amorlip.evaluation.aggregate import averages
@@ -196,7 +196,7 @@ def published(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     except OSError as error:
         raise AmorlipError(f"{path}: {error.strerror}") from error
     except (KeyError, ValueError) as error:
-        raise AmorlipError(f"{path}: no table of published numbers: {error}") from error
+        raise AmorlipError(f"{path}: no table of published numbers: {one_line(error)}") from error
     return wide.reindex(index=pd.MultiIndex.from_frame(table[ROW].drop_duplicates()), columns=list(columns))
 
 
@@ -284,7 +284,7 @@ def _object(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise AmorlipError(f"{where}: not valid JSON: {error}") from error
+        raise AmorlipError(f"{where}: not valid JSON: {one_line(error)}") from error
     if not isinstance(value, dict):
         raise AmorlipError(f"{where}: expected a JSON object, got {type(value).__name__}")
     return value

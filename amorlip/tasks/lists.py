@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -16,8 +16,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        reason = str(error).split("\n")[0][:120]
-        raise AmorlipError(f"{path} cannot be read ({reason})") from error
+        raise AmorlipError(f"{path} cannot be read ({one_line(error)})") from error
     missing = [column for column in columns if column not in rows.columns]
     if missing:
         raise AmorlipError(f"{path} lacks the column {missing[0]}; it has {', '.join(rows.columns)}")

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.files import atomic_path, write_text
 from amorlip.tasks.lists import list_of_texts, read_table, single
 from amorlip.tasks.read import IMAGE_SUFFIXES
@@ -85,7 +85,7 @@ def _members(path: Path, stems: list[str]) -> dict[str, str]:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError) as error:
-        raise AmorlipError(f"{path} is not a whole zip archive ({error}); download it again") from error
+        raise AmorlipError(f"{path} is not a whole zip archive ({one_line(error)}); download it again") from error
     members: dict[str, list[str]] = {}
     for entry in entries:
         name = PurePosixPath(entry.filename)
@@ -107,7 +107,7 @@ def _samples(
         try:
             image = archive.read(member)
         except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise AmorlipError(f"{path}: {member} cannot be read ({error}); download it again") from error
+            raise AmorlipError(f"{path}: {member} cannot be read ({one_line(error)}); download it again") from error
         yield f"s{number:07d}{PurePosixPath(member).suffix.lower()}", image
         yield f"s{number:07d}.txt", texts[name].encode()
 

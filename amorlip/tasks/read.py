@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.tars import Sample, samples
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.tasks.lists import list_of_texts, read_table, single
@@ -80,7 +80,7 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").rstrip().split("\n")]
     except (OSError, UnicodeDecodeError) as error:
-        raise AmorlipError(f"{path} cannot be read ({_short(error)}); every classification set needs it") from error
+        raise AmorlipError(f"{path} cannot be read ({one_line(error)}); every classification set needs it") from error
     if "" in lines:
         raise AmorlipError(f"{path}: line {lines.index('') + 1} is empty")
     return lines
@@ -91,7 +91,7 @@ def _shards(folder: Path) -> list[Path]:
     try:
         count = int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise AmorlipError(f"{path} cannot be read ({_short(error)}); it holds the number of shards") from error
+        raise AmorlipError(f"{path} cannot be read ({one_line(error)}); it holds the number of shards") from error
     shards = [folder / f"{number}.tar" for number in range(count)]
     found = sorted(folder.glob("*.tar"))
     if not shards or sorted(shards) != found:
@@ -137,7 +137,7 @@ def _metadata(sample: Sample, columns: int) -> np.ndarray:
     try:
         values = np.load(io.BytesIO(sample.read("npy")), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise AmorlipError(f"{where} cannot be read ({_short(error)})") from error
+        raise AmorlipError(f"{where} cannot be read ({one_line(error)})") from error
     values = np.atleast_1d(values)
     if values.shape != (columns,):
         raise AmorlipError(f"{where} has shape {values.shape}, the benchmark says ({columns},)")
@@ -248,9 +248,3 @@ def open_association(folder: Path) -> AssociationSet:
                 raise AmorlipError(f"{where}: the candidate '{candidate}' has no image in {folder / 'test'}")
         rounds.append(Round(cue, [positions[candidate] for candidate in candidates], associated))
     return AssociationSet(images, names, rounds)
-
-
-def _short(error: BaseException) -> str:
-    """The first line of an exception's text, or its type."""
-    text = str(error.args[0]) if error.args and not isinstance(error, OSError) else str(error)
-    return text.split("\n")[0][:120] or type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from amorlip.common import files
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.config.run import Run
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,7 @@ class Checkpoints:
             try:
                 return step, self.read(step)
             except (OSError, ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-                reason = str(error).split("\n")[0].strip() or type(error).__name__
-                logger.warning("%s cannot be used (%s); looking for an older one", self._path(step), reason)
+                logger.warning("%s cannot be used (%s); looking for an older one", self._path(step), one_line(error))
         if steps:
             raise AmorlipError(f"{self.folder}: no checkpoint can be read; delete this folder to train from the start")
         return None

@@ -12,7 +12,7 @@ from open_clip import get_model_config
 
 from amorlip import models
 from amorlip.common import files
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.config.run import Run
 from amorlip.loader.loader import Batch
@@ -174,7 +174,7 @@ class Trainer:
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise AmorlipError(
                 f"{self.checkpoints.folder}: the checkpoint step-{self.step:08d}.pt does not fit this run "
-                f"({' '.join(str(error).split())[:200]}); delete this folder to train from the start"
+                f"({one_line(error)}); delete this folder to train from the start"
             ) from error
 
     def _leave(self, request: StopRequest) -> None:

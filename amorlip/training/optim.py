@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
 from amorlip.config.recipe import LogitScale, Recipe
 from amorlip.training import schedule
 from amorlip.training.distributed import World
@@ -170,4 +170,4 @@ def _adamw(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.AdamW:
             groups, lr=settings.lr, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=True
         )
     except ValueError as error:
-        raise AmorlipError(f"recipe.optimizer: {error}") from error
+        raise AmorlipError(f"recipe.optimizer: {one_line(error)}") from error

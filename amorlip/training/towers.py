@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.utils.checkpoint import checkpoint
 
+from amorlip.common.errors import one_line
+
 logger = logging.getLogger(__name__)
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -136,7 +138,6 @@ class Compiled:
             with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
                 return self.function(tensor)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            logger.warning("%s could not be compiled and runs as it is: %s", self.plain.__name__, reason)
+            logger.warning("%s could not be compiled and runs as it is: %s", self.plain.__name__, one_line(error))
             self.function = self.plain
             return self.plain(tensor)
