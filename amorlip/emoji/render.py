@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from amorlip.common.images import open_image
 from amorlip.common.pool import map_on_all_cores
 from amorlip.emoji.names import Drawing
 
@@ -50,7 +50,7 @@ def render(drawing: Drawing, size: int) -> Image.Image:
     a style that is held out should differ in its drawing. Raises ValueError or OSError.
     """
     raw = drawing.file.read_bytes() if drawing.svg is None else _rasterize(drawing.svg, 2 * size)
-    picture = Image.open(io.BytesIO(raw)).convert("RGBA")
+    picture = open_image(raw).convert("RGBA")
     picture = picture.crop(picture.getchannel("A").point(lambda alpha: 255 * (alpha >= VISIBLE)).getbbox())
     picture = ImageOps.contain(picture, (size, size), Image.Resampling.LANCZOS)
     if drawing.mirrored:

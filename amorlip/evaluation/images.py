@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -11,7 +10,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.errors import AmorlipError
+from amorlip.common.images import EVALUATION_FORMATS, BadImage, open_image, to_rgb
 from amorlip.tasks.read import Record
 
 
@@ -102,9 +102,8 @@ def _chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
 
 
 def _open(record: Record) -> Image.Image:
-    data = record.read()
     try:
         # RGB before any resizing, as WebDataset's decoder does it: a palette cannot be interpolated.
-        return Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise AmorlipError(f"{record.where}: the image cannot be decoded ({one_line(error)})") from error
+        return to_rgb(open_image(record.read(), EVALUATION_FORMATS))
+    except BadImage as error:
+        raise AmorlipError(f"{record.where}: {error}; replace the image or remove the sample") from error

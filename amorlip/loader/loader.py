@@ -22,8 +22,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.hashing import stable_int
+from amorlip.common.images import BadImage
 from amorlip.corpus.manifest import INDEX, INDEX_SCHEMA, MANIFEST, check_shard
-from amorlip.loader.decode import ERRORS, decode
+from amorlip.loader.decode import decode
 from amorlip.loader.tokens import TokenTable
 
 OPEN_SHARDS = 64
@@ -218,7 +219,7 @@ class _Pairs(Dataset[Any]):
         data = self.read(entry["shard"], entry["image_offset"], entry["image_bytes"])
         try:
             pixels = decode(data)
-        except ERRORS as error:
+        except BadImage as error:
             raise self.damaged(entry, "image", error) from error
         return self.transform(pixels, random.Random(stable_int("augmentation", self.seed, epoch, entry["sample_id"])))
 
@@ -228,12 +229,12 @@ class _Pairs(Dataset[Any]):
         try:
             return data.decode("utf-8").strip()
         except UnicodeDecodeError as error:
-            raise self.damaged(entry, "caption", error) from error
+            raise self.damaged(entry, "caption", "caption is not UTF-8") from error
 
-    def damaged(self, entry: np.void, what: str, error: Exception) -> AmorlipError:
-        """The error of an image or caption that was whole when the stage `shards` read it."""
-        place = f"sample {entry['sample_id']} in shard {self.shards[entry['shard']]} (byte {entry[f'{what}_offset']})"
-        return AmorlipError(f"the {what} of {place} cannot be decoded: {one_line(error)}; download that shard again")
+    def damaged(self, entry: np.void, what: str, reason: object) -> AmorlipError:
+        """The error for an image or caption that was readable in the stage `shards`."""
+        place = f"{self.shards[entry['shard']]}, sample {entry['sample_id']} (byte {entry[f'{what}_offset']})"
+        return AmorlipError(f"{place}: {reason}; the shard has changed since the stage `shards`, download it again")
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """`size` bytes of a shard. The shards used last are kept open."""

@@ -10,7 +10,9 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from amorlip.loader.decode import ERRORS, decode
+from amorlip.common import images
+from amorlip.common.images import BadImage
+from amorlip.loader.decode import decode
 
 
 def photo(width: int = 75, height: int = 50, channels: int = 3) -> Image.Image:
@@ -34,11 +36,6 @@ def rotated() -> bytes:
     return encoded(photo(), exif=exif)
 
 
-def deep() -> bytes:
-    """16 bits a pixel."""
-    return encoded(Image.fromarray(np.arange(0, 60000, 100, dtype=np.uint16).reshape(20, 30)), "PNG")
-
-
 FAST = {
     "small": encoded(photo(8, 5)),
     "one pixel": encoded(photo(1, 1)),
@@ -59,7 +56,6 @@ PILLOW = {
     "png with alpha": encoded(photo(channels=4), "PNG"),
     "palette": encoded(photo().quantize(16), "PNG"),
     "bilevel": encoded(photo().convert("1"), "PNG"),
-    "16 bits": deep(),
     "gray with alpha": encoded(photo().convert("LA"), "PNG"),
     "webp": encoded(photo(), "WEBP"),
 }
@@ -105,21 +101,22 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_whole_image_is_refused(name):
-    with pytest.raises(ERRORS):
+    with pytest.raises(BadImage):
         decode(BAD[name])
 
 
 def attempt(way: Callable[[bytes], np.ndarray], data: bytes) -> np.ndarray | None:
     try:
         return way(data)
-    except ERRORS:
+    except (OSError, ValueError, SyntaxError):
         return None
 
 
 @pytest.mark.parametrize("name", ["small", "coarse", "progressive", "gray"])
 def test_a_damaged_jpeg_is_to_both_decoders_the_same(name, monkeypatch):
     """Flipped bits, in header and data: refused by both, or the same pixels."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)
+    monkeypatch.setattr(images, "MOST_PIXELS", 10**6)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6 // 2)  # Pillow's error is at twice its limit
     generator, whole, refused = np.random.default_rng(0), FAST[name], 0
     for _ in range(150):
         data = bytearray(whole)
@@ -138,10 +135,10 @@ def test_too_many_pixels_are_never_decoded_by_the_fast_way(monkeypatch, factor):
     """As they would fill the memory before anyone could object."""
     decoded, original = [], simplejpeg.decode_jpeg
     monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda data: decoded.append(data) or original(data))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", round(75 * 50 / factor))
+    monkeypatch.setattr(images, "MOST_PIXELS", round(75 * 50 / factor))
     if factor < 1:
         decode(encoded(photo()))
     else:
-        with pytest.warns(Image.DecompressionBombWarning):
+        with pytest.raises(BadImage, match="too many pixels"):
             decode(encoded(photo()))
     assert len(decoded) == (factor < 1)
