@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amorlip.config.display import FigureSettings
 from amorlip.config.load import validate
-from amorlip.config.study import FigureStyle
 from amorlip.reporting import figures
-from amorlip.reporting.shown import by_ending, shown
 
 
 def run(settings: Mapping[str, Any], name: str, outputs: Sequence[Path]) -> None:
@@ -18,5 +17,5 @@ def run(settings: Mapping[str, Any], name: str, outputs: Sequence[Path]) -> None
     Raises:
         AmorlipError: if the settings or the result files do not fit together.
     """
-    style = validate(FigureStyle, settings["style"], "style")
-    figures.draw(*shown(name, settings), figure_style=style, outputs=by_ending(outputs))
+    by_ending = {path.suffix.removeprefix("."): path for path in outputs}
+    figures.draw(name, validate(FigureSettings, settings, f"figure {name}"), by_ending)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amorlip.config.display import TableSettings
+from amorlip.config.load import validate
 from amorlip.reporting import tables
-from amorlip.reporting.shown import by_ending, shown
 
 
 def run(settings: Mapping[str, Any], name: str, outputs: Sequence[Path]) -> None:
@@ -16,9 +17,5 @@ def run(settings: Mapping[str, Any], name: str, outputs: Sequence[Path]) -> None
     Raises:
         AmorlipError: if the settings or the result files do not fit together.
     """
-    background = tables.Background(
-        manifests=[Path(path) for path in settings["manifests"]],
-        published_pairs=settings["published_pairs"],
-        published=Path(settings["published"]) if settings["published"] else None,
-    )
-    tables.write(*shown(name, settings), outputs=by_ending(outputs), background=background)
+    by_ending = {path.suffix.removeprefix("."): path for path in outputs}
+    tables.write(name, validate(TableSettings, settings, f"table {name}"), by_ending)

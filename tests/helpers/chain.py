@@ -157,10 +157,6 @@ class Chain:
             "runs": [{**run, "title": "AmorLIP", "scale_title": "Miniature"}],
             "evaluations": [str(self.evaluation)],
             "metrics": [str(self.run / "metrics.jsonl")],
-            "manifests": [str(self.shards / "manifest.json")],
-            "published_pairs": {"test": None},
-            "published": None,
-            "style": {},
-            "external": {},
+            **({"manifests": [str(self.shards / "manifest.json")]} if kind == "table" else {}),
         }
         return [kind, "--settings", self.settings(kind, shown), "--name", "x", "--outputs", *map(str, outputs)]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from amorlip.config.benchmark import Average, Benchmark, ColumnGroup, Task, TaskSource
+from amorlip.config.display import FigureSettings, RunLabel, Shown, TableSettings
 from amorlip.config.experiment import Experiment
-from amorlip.reporting.collect import RunLabel
 
 TASKS = {
     "openmoji": ("OpenMoji", "classification", "acc1", 0.0006),
@@ -80,16 +80,20 @@ class FakeStudy:
     def runs(self) -> list[RunLabel]:
         """Scales × methods × seeds."""
         return [
-            RunLabel(scale, method, None, seed, TITLES[method], scale.capitalize())
+            RunLabel(scale=scale, method=method, seed=seed, title=TITLES[method], scale_title=scale.capitalize())
             for scale in self.scales
             for method in self.methods
             for seed in self.seeds
         ]
 
-    @property
-    def labels(self) -> dict[str, list[RunLabel]]:
-        """As keyword argument."""
-        return {"runs": self.runs}
+    def shown(self, experiment: Experiment, **fields) -> Shown:
+        """The settings of a table or figure, of all runs; files are written unless `fields` names them."""
+        fields = {"runs": self.runs, "benchmark": self.benchmark, **fields}
+        if "evaluations" not in fields:
+            fields["evaluations"] = self.evaluations()
+        if "metrics" not in fields:
+            fields["metrics"] = self.metrics() if experiment.kind == "figure" else []
+        return {"table": TableSettings, "figure": FigureSettings}[experiment.kind](experiment=experiment, **fields)
 
     def evaluation(self, run: RunLabel, task: str, value: float | None) -> Path:
         """Write one evaluation."""
@@ -112,7 +116,7 @@ class FakeStudy:
         return path
 
     def evaluations(self) -> list[Path]:
-        """One file a run and task; better methods come later in `TITLES`."""
+        """One file per run and task; better methods come later in `TITLES`."""
         paths = []
         for run in self.runs:
             rng = np.random.default_rng([list(TITLES).index(run.method), run.seed, len(run.scale)])
@@ -124,7 +128,7 @@ class FakeStudy:
         return paths
 
     def metrics(self) -> list[Path]:
-        """One metrics.jsonl a run."""
+        """One metrics.jsonl per run."""
         return [self._metrics_of(run) for run in self.runs]
 
     def _metrics_of(self, run: RunLabel) -> Path:

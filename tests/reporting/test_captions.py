@@ -9,7 +9,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined
 from snakemake.iocontainers import Params
 
-from amorlip.config.experiment import Experiment
+from amorlip.config.experiment import Experiment, options_type
 from amorlip.config.load import read_yaml, validate
 from tests.helpers import REPOSITORY
 
@@ -59,6 +59,6 @@ def test_front_text_names_the_study():
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_experiments_have_known_functions_good_options_and_captions_that_render(path):
     experiment = validate(Experiment, read_yaml(path), path.name)
-    validate(experiment.options_type(experiment.kind, experiment.function), experiment.options, path.name)
+    validate(options_type(experiment.kind, experiment.function), experiment.options, path.name)
     page = render(f"{experiment.kind}.rst", params={"caption": experiment.caption})
     assert experiment.caption.split(",")[0].split("*")[0].split("\n")[0] in page

@@ -19,9 +19,13 @@ from PIL import Image
 
 from amorlip.common.errors import AmorlipError
 from amorlip.config import experiment as options
+from amorlip.config.display import RunLabel
 from amorlip.config.experiment import Experiment
 from amorlip.config.study import FigureStyle
-from amorlip.reporting import collect, figures, style
+from amorlip.reporting import figures, style
+from amorlip.reporting.accuracy_over_epochs import accuracy_over_epochs
+from amorlip.reporting.difference_to_baseline import difference_to_baseline, paired_differences
+from amorlip.reporting.training_curves import training_curves
 
 STYLE = FigureStyle()
 METHODS = ("clip", "siglip", "sogclr", "fastclip", "amorlip_fdiv", "amorlip_l2log", "neuclip")
@@ -32,18 +36,11 @@ def experiment(function: str, **chosen) -> Experiment:
     return Experiment(kind="figure", function=function, title="A figure", caption="What it shows.", options=chosen)
 
 
-def inputs(study, wanted: Experiment) -> collect.Inputs:
-    """What a figure is made from."""
-    return collect.Inputs(wanted.function, wanted, study.benchmark, study.runs, study.evaluations(), study.metrics())
-
-
 def make(study, function: str, **chosen) -> Figure:
     """The figure, laid out as in its file."""
-    wanted = experiment(function, **chosen)
+    settings = study.shown(experiment(function, **chosen))
     with style.context(STYLE):
-        drawn = figures.FUNCTIONS[function](
-            inputs(study, wanted), options.options_type("figure", function)(**chosen), STYLE
-        )
+        drawn = figures.FUNCTIONS[function](settings, options.options_type("figure", function)(**chosen))
         drawn.canvas.draw()
     return drawn
 
@@ -51,8 +48,7 @@ def make(study, function: str, **chosen) -> Figure:
 def write(study, function: str, folder: Path, **chosen) -> dict[str, bytes]:
     """Contents of the figure's files."""
     outputs = {form: folder / f"{function}.{form}" for form in ("png", "pdf")}
-    wanted = experiment(function, **chosen)
-    figures.draw(function, wanted, study.benchmark, study.runs, study.evaluations(), study.metrics(), STYLE, outputs)
+    figures.draw(function, study.shown(experiment(function, **chosen)), outputs)
     return {form: path.read_bytes() for form, path in outputs.items()}
 
 
@@ -108,17 +104,16 @@ def test_without_evaluations_after_epochs_the_figure_says_so(study):
     for path in paths:
         lines = [line for line in path.read_text().splitlines(keepends=True) if '"epoch", ' not in line[:20]]
         path.write_text("".join(lines))
-    wanted = experiment("accuracy_over_epochs")
-    given = collect.Inputs("x", wanted, fake.benchmark, fake.runs, [], paths)
+    given = fake.shown(experiment("accuracy_over_epochs"), evaluations=[], metrics=paths)
     with style.context(STYLE):
-        drawn = figures.accuracy_over_epochs(given, options.AccuracyOverEpochs(), STYLE)
+        drawn = accuracy_over_epochs(given, options.AccuracyOverEpochs())
     assert "No task was evaluated" in drawn.texts[0].get_text()
 
 
 @pytest.mark.parametrize(
     ("chosen", "evaluated"), [(None, {}), ("openmoji", {}), ("openmoji", {"digits": {"acc1": 0.1}})]
 )
-def test_a_set_that_could_not_be_had_is_named_in_place_of_its_figure(study, chosen, evaluated):
+def test_a_missing_set_is_named_in_place_of_its_figure(study, chosen, evaluated):
     """Whether it was the only one to be evaluated after each epoch, or the one that the options want."""
     fake = study(methods=("clip",), epochs=1)
     evaluations, (metrics,) = fake.evaluations(), fake.metrics()
@@ -128,11 +123,11 @@ def test_a_set_that_could_not_be_had_is_named_in_place_of_its_figure(study, chos
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     lines = [{**line, "tasks": evaluated} if line["kind"] == "epoch" else line for line in lines]
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    given = collect.Inputs("x", experiment("accuracy_over_epochs"), fake.benchmark, fake.runs, evaluations, [metrics])
+    given = fake.shown(experiment("accuracy_over_epochs"), evaluations=evaluations, metrics=[metrics])
     with style.context(STYLE):
-        drawn = figures.accuracy_over_epochs(given, options.AccuracyOverEpochs(task=chosen), STYLE)
-        other = figures.accuracy_over_epochs(given, options.AccuracyOverEpochs(), STYLE)
-    assert "could not be had: OpenMoji" in drawn.texts[0].get_text()
+        drawn = accuracy_over_epochs(given, options.AccuracyOverEpochs(task=chosen))
+        other = accuracy_over_epochs(given, options.AccuracyOverEpochs())
+    assert "missing evaluation sets: OpenMoji" in drawn.texts[0].get_text()
     assert len(other.axes) == len(evaluated)
 
 
@@ -142,9 +137,8 @@ def test_a_set_that_could_not_be_had_is_named_in_place_of_its_figure(study, chos
 def paired(study, values: dict[tuple[str, int], float | None], task: str = "digits"):
     """Differences of one task from given values of (method, seed)."""
     paths = [study.evaluation(run, task, values[run.method, run.seed]) for run in study.runs]
-    wanted = experiment("difference_to_baseline")
-    given = collect.Inputs("x", wanted, study.benchmark, study.runs, paths, [])
-    return figures.paired_differences(given, [task])
+    given = study.shown(experiment("difference_to_baseline"), evaluations=paths, metrics=[])
+    return paired_differences(given, [task])
 
 
 def test_differences_are_paired_by_seed(study):
@@ -188,12 +182,11 @@ def test_missing_tasks_leave_a_gap(study):
     fake = study()
     for run in fake.runs:
         fake.evaluation(run, "digits", None)
-    wanted = experiment("difference_to_baseline")
     paths = [fake.evaluation(run, "digits", None) for run in fake.runs]
     paths += [fake.evaluation(run, "sketches", 0.2 + 0.1 * index) for index, run in enumerate(fake.runs)]
-    given = collect.Inputs("x", wanted, fake.benchmark, fake.runs, paths, [])
+    given = fake.shown(experiment("difference_to_baseline"), evaluations=paths, metrics=[])
     with style.context(STYLE):
-        axes = figures.difference_to_baseline(given, options.DifferenceToBaseline(), STYLE).axes[0]
+        axes = difference_to_baseline(given, options.DifferenceToBaseline()).axes[0]
     assert axes.get_title(loc="left") == "AmorLIP l2-log: mean +10.00 (1 of 9 tasks)"
     assert [text.get_text() for text in axes.texts] == ["+10.00"]
 
@@ -227,8 +220,7 @@ def test_a_study_without_amortization_has_no_panel_for_its_error(study):
 
 def test_an_exact_log_z_has_no_place_on_a_logarithmic_axis(study):
     fake = study()
-    wanted = experiment("training_curves")
-    given = inputs(fake, wanted)
+    given = fake.shown(experiment("training_curves"))
     for path in given.metrics:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         for line in lines:
@@ -236,7 +228,7 @@ def test_an_exact_log_z_has_no_place_on_a_logarithmic_axis(study):
                 line["log_z_unexplained"] = 0.0 if "clip" in str(path) else line.get("log_z_unexplained", 0.0)
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with style.context(STYLE):
-        drawn = figures.training_curves(given, options.TrainingCurves(), STYLE)
+        drawn = training_curves(given, options.TrainingCurves())
     error = next(axes for axes in drawn.axes if axes.get_ylabel() == "log Z error / variance")
     assert [line.get_color() for line in error.lines] == [style.COLORS["amorlip_l2log"], "black"]
 
@@ -278,20 +270,21 @@ def test_no_text_overlaps_another_or_leaves_the_figure(study, function, fields, 
 
 
 def test_methods_keep_their_colors_whoever_else_is_shown(study):
-    everyone = style.colors(study(methods=METHODS).runs)
+    everyone = style.looks(study(methods=METHODS).runs)
     assert len(set(everyone.values())) == len(METHODS)
-    few = style.colors(study(methods=("clip", "neuclip")).runs)
+    few = style.looks(study(methods=("clip", "neuclip")).runs)
     assert all(everyone[key] == color for key, color in few.items())
 
 
-def test_variants_and_unknown_methods_get_colors_of_their_own():
+def test_variants_and_unknown_methods_differ_in_color_or_dashes():
     runs = [
-        collect.RunLabel("demo", "amorlip_l2log", variant, 0, str(variant), "Demo")
-        for variant in (None, "a", "b", "c", "d", "e")
-    ] + [collect.RunLabel("demo", "mine", None, 0, "Mine", "Demo")]
-    colors = style.colors(runs)
-    assert len(set(colors.values())) == 7
-    assert colors == style.colors(runs[::-1])
+        RunLabel(scale="demo", method=method, variant=variant, seed=0, title="", scale_title="Demo")
+        for method, variant in [*(("amorlip_l2log", name) for name in (None, *"abcdefghijklmnop")), ("mine", None)]
+    ]
+    looks = style.looks(runs)
+    assert len(set(looks.values())) == len(runs)
+    assert len({look.color for look in list(looks.values())[:7]}) == 7
+    assert looks == style.looks(runs[::-1])
 
 
 def test_size_and_resolution_are_the_styles(study, tmp_path):
@@ -318,26 +311,16 @@ def test_files_do_not_depend_on_the_process_and_pyplot_stays_out(study, tmp_path
     fake = study(seeds=(0, 1))
     here = write(fake, "difference_to_baseline", tmp_path / "here")
     (tmp_path / "matplotlibrc").write_text("font.size: 30\nfigure.facecolor: red\n")
-    arguments = {
-        "benchmark": fake.benchmark.model_dump(),
-        "runs": [vars(run) for run in fake.runs],
-        "evaluations": [str(path) for path in fake.evaluations()],
-        "experiment": experiment("difference_to_baseline").model_dump(),
-        "outputs": {form: str(tmp_path / f"there.{form}") for form in ("png", "pdf")},
-    }
+    settings = fake.shown(experiment("difference_to_baseline")).model_dump(mode="json")
     script = (
-        "import json, sys; from pathlib import Path; from amorlip.config.benchmark import Benchmark\n"
-        "from amorlip.config.experiment import Experiment; from amorlip.config.study import FigureStyle\n"
-        "from amorlip.reporting import collect, figures; given = json.load(sys.stdin)\n"
-        "runs = [collect.RunLabel(**run) for run in given['runs']]\n"
-        "paths = [Path(path) for path in given['evaluations']]\n"
-        "outputs = {form: Path(path) for form, path in given['outputs'].items()}\n"
-        "figures.draw('x', Experiment(**given['experiment']), Benchmark(**given['benchmark']), runs, paths, [],\n"
-        "             FigureStyle(), outputs)\n"
+        "import json, sys; from pathlib import Path; from amorlip.stages import figure\n"
+        "folder = Path(sys.argv[1])\n"
+        "figure.run(json.load(sys.stdin), 'x', [folder / 'there.png', folder / 'there.pdf'])\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
-    subprocess.run([sys.executable, "-c", script], input=json.dumps(arguments), text=True, env=environment, check=True)
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    subprocess.run(command, input=json.dumps(settings), text=True, env=environment, check=True)
     assert {form: (tmp_path / f"there.{form}").read_bytes() for form in here} == here
 
 
@@ -347,7 +330,7 @@ def test_settings_of_matplotlib_are_left_as_they_were(study, tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_misspelt_options_and_functions_are_named(study, tmp_path):
+def test_misspelled_options_and_functions_are_named(study, tmp_path):
     with pytest.raises(AmorlipError, match="options: .*'bands'; did you mean 'band'"):
         write(study(), "accuracy_over_epochs", tmp_path, bands="std")
     with pytest.raises(AmorlipError, match="unknown figure function 'training_curve'; did you mean 'training_curves'"):

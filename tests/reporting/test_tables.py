@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import re
@@ -13,9 +12,10 @@ import pytest
 
 from amorlip.common.errors import AmorlipError
 from amorlip.config import experiment
+from amorlip.config.display import CorpusLabel, external_label
 from amorlip.config.experiment import Experiment
-from amorlip.reporting import markup, tables
-from amorlip.reporting.collect import RunLabel
+from amorlip.reporting import comparison, tables
+from amorlip.reporting.latex import escape as latex_escape
 from amorlip.stages import table
 from tests.helpers import REPOSITORY
 
@@ -26,8 +26,8 @@ PUBLISHED = REPOSITORY / "config" / "paper" / "table1.csv"
 def render(study, experiment: Experiment, evaluations=None, **background) -> dict[str, str]:
     """Format → content of the written file."""
     outputs = {form: study.folder / f"table1.{form}" for form in FORMATS}
-    paths = study.evaluations() if evaluations is None else evaluations
-    tables.write("table1", experiment, study.benchmark, study.runs, paths, [], outputs, tables.Background(**background))
+    given = background if evaluations is None else {"evaluations": evaluations, **background}
+    tables.write("table1", study.shown(experiment, **given), outputs)
     return {form: path.read_text(encoding="utf-8") for form, path in outputs.items()}
 
 
@@ -92,7 +92,7 @@ def test_csv_with_seeds_has_their_standard_deviation(study, table_experiment):
     ],
 )
 def test_ranks_by_hand(values, expected):
-    assert tables.ranks(pd.DataFrame({"task": values}))["task"].tolist() == expected
+    assert comparison.ranks(pd.DataFrame({"task": values}))["task"].tolist() == expected
 
 
 def test_marks_are_those_of_each_scale_and_alike_in_all_formats(study, table_experiment):
@@ -122,11 +122,11 @@ def test_missing_values_show_a_dash_and_are_explained(study, table_experiment):
     clip = next(line for line in lines if "| CLIP |" in line)
     assert "–" not in clip  # the other seed has the task
     assert "± " not in clip.split("|")[3]
-    assert "CLIP, Demo: over fewer seeds than 2 in OpenMoji (1), Avg. (1), Avg. 9 (1)." in text["md"]
+    assert "CLIP, Demo: fewer seeds than 2 in OpenMoji (1), Avg. (1), Avg. 9 (1)." in text["md"]
     text = render(fake, table_experiment, [path for path in paths if path.stem != "digits"])
     assert text["md"].count("| – |") == 4  # Digits and Avg. 9 of two methods
     assert "An average is given only if all its tasks were measured." in text["md"]
-    assert "--" in text["tex"] and "–" in text["html"]
+    assert r"\textendash{}" in text["tex"] and "–" in text["html"]
 
 
 # ---------------------------------------------------------------- headings and notes
@@ -154,23 +154,24 @@ def test_notes_say_what_was_averaged_over_what(study, table_experiment):
     assert "The csv file has all 9 tasks." in three["md"]
 
 
-def test_yield_of_corpora_beside_the_papers(study, table_experiment):
+def test_yield_of_corpora_next_to_the_papers(study, table_experiment):
     fake = study()
     manifest = fake.folder / "manifest.json"
+    label = CorpusLabel(title="Conceptual Captions", published_pairs=2274566)
     found = {"corpus": "cc3m", "split": "train", "requested": 3318333, "samples": 2000000, "yield": 0.62}
     manifest.write_text(json.dumps(found))
-    text = render(fake, table_experiment, manifests=[manifest], published_pairs={"cc3m": 2274566})
+    text = render(fake, table_experiment, manifests=[manifest], corpora={"cc3m": label})
     expected = (
         "2,000,000 usable pairs of 3,318,333 requested; 62.0% could be downloaded. The paper's authors had 2,274,566"
     )
     assert f"Corpus cc3m (train): {expected}." in text["md"]
     assert "authors" not in render(fake, table_experiment, manifests=[manifest])["md"]
     manifest.write_text("{}")
-    with pytest.raises(AmorlipError, match="manifest.json: no manifest of a corpus"):
+    with pytest.raises(AmorlipError, match="manifest.json: not the manifest of a corpus"):
         render(fake, table_experiment, manifests=[manifest])
 
 
-def test_published_rows_stand_beside_ours_and_are_not_ranked(study, table_experiment):
+def test_published_rows_follow_ours_and_are_not_ranked(study, table_experiment):
     fake = study(scales=("medium",))
     task = fake.benchmark.tasks["openmoji"].model_copy(update={"title": "IN-1k"})
     fake.benchmark = fake.benchmark.model_copy(update={"tasks": {"imagenet1k": task}, "averages": {}, "columns": []})
@@ -198,7 +199,7 @@ def test_published_rows_of_other_scales_do_not_appear(study, table_experiment):
 # ---------------------------------------------------------------- refusals and form
 
 
-def test_misspelt_options_columns_and_functions_are_named(study, table_experiment):
+def test_misspelled_options_columns_and_functions_are_named(study, table_experiment):
     with pytest.raises(AmorlipError, match="experiment table1: options: .*'colums'; did you mean 'columns'"):
         render(study(), with_options(table_experiment, colums=["digits"]))
     with pytest.raises(AmorlipError, match="unknown column 'digit'; did you mean 'digits'"):
@@ -236,15 +237,15 @@ def test_html_is_well_formed_and_whole(study, table_experiment):
 
 
 def test_latex_escapes_what_means_something_to_it():
-    assert markup._tex(r"a_b & 50% {x} #1 $ ~ ^ \ – τ") == (
-        r"a\_b \& 50\% \{x\} \#1 \$ \textasciitilde{} \textasciicircum{} \textbackslash{} -- $\tau$"
+    assert latex_escape(r"a_b & 50% {x} #1 $ ~ ^ \ – τ") == (
+        r"a\_b \& 50\% \{x\} \#1 \$ \textasciitilde{} \textasciicircum{} \textbackslash{} \textendash{} $\tau$"
     )
 
 
-# ---------------------------------------------------------------- missing sets and published weights
+# ---------------------------------------------------------------- missing sets and other weights
 
 
-def test_a_set_that_could_not_be_had_is_named_and_no_average_is_shown(study, table_experiment):
+def test_a_missing_set_is_named_and_no_average_is_shown(study, table_experiment):
     fake = study()
     paths = fake.evaluations()
     reason = "the dataset repository x/y is gated: accept its terms on its page, then set HF_TOKEN"
@@ -259,19 +260,16 @@ def test_a_set_that_could_not_be_had_is_named_and_no_average_is_shown(study, tab
     assert table["shifts"].notna().all() and table["openmoji"].notna().all()
 
 
-def test_published_weights_stand_in_a_block_of_their_own(study, table_experiment):
+def test_other_weights_are_a_block_that_claims_no_publisher(study, table_experiment):
     fake = study()
-    label = RunLabel("external", "vit", None, 0, "ViT-B/32", "Published weights")
+    label = external_label("vit", "ViT-B/32")
     paths = fake.evaluations() + [fake.evaluation(label, task, 0.5) for task in fake.benchmark.tasks]
+    settings = fake.shown(table_experiment, runs=[*fake.runs, label], evaluations=paths)
     outputs = [fake.folder / f"table1.{form}" for form in FORMATS]
-    settings = {
-        "experiment": table_experiment.model_dump(), "benchmark": fake.benchmark.model_dump(),
-        "runs": [dataclasses.asdict(run) for run in fake.runs], "external": {"vit": "ViT-B/32"}, "evaluations": paths,
-        "metrics": [], "manifests": [], "published_pairs": {}, "published": None,
-    }  # fmt: skip
-    table.table("table1", settings, outputs)
+    table.run(settings.model_dump(mode="json"), "table1", outputs)
     text = outputs[FORMATS.index("md")].read_text(encoding="utf-8")
-    assert "Published weights: evaluated here, not trained here." in text
+    assert "| Other weights | ViT-B/32 |" in text
+    assert "Other weights: evaluated in this study, not trained in it." in text
     assert "One seed (0) per method" in text
     row = frame(fake).iloc[-1]
     assert (row["scale"], row["method"], row["all"]) == ("external", "vit", 50)

@@ -179,14 +179,14 @@ def external_settings(wildcards):
 def shown_settings(experiment):
     """What a table or figure shows: its own keys, the benchmark's titles and columns, the runs and their files."""
     return {
-        "experiment": study.experiments[experiment].model_dump(),
-        "benchmark": study.benchmark.model_dump(),
+        "experiment": study.experiments[experiment],
+        "benchmark": study.benchmark,
         "runs": [
-            {
+            display.RunLabel(
                 **run.model_dump(include={"scale", "method", "variant", "seed"}),
-                "title": title,
-                "scale_title": study.scales[run.scale].title,
-            }
+                title=title,
+                scale_title=study.scales[run.scale].title,
+            )
             for title, run in study.experiment_runs(experiment)
         ],
         "evaluations": evaluations_of(experiment),
@@ -195,22 +195,27 @@ def shown_settings(experiment):
 
 
 def table_settings(wildcards):
-    """What the table shows, and what stands beside it: the corpora's yields and published numbers."""
+    """What the table shows, with the corpora's yields and the published numbers that it is compared with."""
     shown = shown_settings(wildcards.table)
     shown["evaluations"] += external_evaluations()
-    shown["external"] = {name: model.title for name, model in study.selection.external_models.items()}
-    corpora = {name: corpus.published_pairs for name, corpus in study.corpora.items()}
-    return {
+    shown["runs"] += [
+        display.external_label(name, model.title) for name, model in study.selection.external_models.items()
+    ]
+    return display.TableSettings(
         **shown,
-        "manifests": manifests_of(wildcards.table),
-        "published_pairs": corpora,
-        "published": next(iter(published_of(wildcards)), None),
-    }
+        manifests=manifests_of(wildcards.table),
+        corpora={
+            name: display.CorpusLabel(title=corpus.title, published_pairs=corpus.published_pairs)
+            for name, corpus in study.corpora.items()
+        },
+        published=next(iter(published_of(wildcards)), None),
+    ).model_dump(mode="json")
 
 
 def figure_settings(wildcards):
     """What the figure shows, and its looks."""
-    return {**shown_settings(wildcards.figure), "style": study.selection.figures.model_dump()}
+    shown = shown_settings(wildcards.figure)
+    return display.FigureSettings(**shown, style=study.selection.figures).model_dump(mode="json")
 
 
 def selection_settings(wildcards):

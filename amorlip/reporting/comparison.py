@@ -1,0 +1,143 @@
+"""Table `comparison`: methods by scale on the benchmark's columns."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.config.benchmark import Benchmark
+from amorlip.config.display import RunLabel, TableSettings
+from amorlip.config.experiment import Comparison
+from amorlip.config.study import EXTERNAL
+from amorlip.reporting import notes
+from amorlip.reporting.evaluations import (
+    Summary,
+    chance,
+    column_title,
+    missing_tasks,
+    read_evaluations,
+    scores,
+    summarize,
+)
+from amorlip.reporting.published import read_published
+from amorlip.reporting.runs import ROW, RowKey, by_row, scale_titles
+from amorlip.reporting.table_layout import MISSING, Block, Cell, Layout, Row
+
+DECIMALS = 2
+"""Of a percentage. Best and second best are decided on what is printed, so ties share a mark."""
+
+
+def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple[pd.DataFrame, Layout]:
+    """Scales × methods, mean over seeds, in percent; best and second best of each scale marked; chance on top."""
+    benchmark, runs = settings.benchmark, settings.runs
+    measured = scores(read_evaluations(settings.evaluations, runs, benchmark), runs, benchmark)
+    summary = summarize(measured)
+    guessing = {column: 100 * value for column, value in chance(benchmark).items()}
+    groups = _groups(benchmark, options.columns)
+    columns = [column for _, members in groups for column in members]
+    published = _published(settings, options, columns)
+    blocks = [Block("", [Row("Chance", [Cell(_percent(guessing[column], "")) for column in columns], "chance")])]
+    for scale, title in scale_titles(runs).items():
+        blocks.append(Block(title, _scale_rows(scale, runs, summary, published, columns)))
+    layout = Layout(
+        name=name,
+        title=settings.experiment.title,
+        groups=[(title, len(members)) for title, members in groups],
+        columns=[column_title(benchmark, column) for column in columns],
+        blocks=blocks,
+        notes=[
+            *notes.on_values(benchmark, runs, summary, columns),
+            *notes.on_missing_tasks(benchmark, missing_tasks(settings.evaluations, benchmark)),
+            *notes.on_published_rows(blocks),
+            *(notes.on_corpus(path, settings.corpora) for path in settings.manifests),
+            *options.notes,
+        ],
+    )
+    return _tidy(measured, summary, guessing), layout
+
+
+def _groups(benchmark: Benchmark, wanted: list[str] | None) -> list[tuple[str, list[str]]]:
+    """Heading and column keys of each group, only the wanted columns; without groups, all tasks and averages."""
+    groups = [(group.title, group.columns) for group in benchmark.columns]
+    if not groups:
+        groups = [("Tasks", list(benchmark.tasks)), ("Averages", list(benchmark.averages))]
+    if wanted is not None:
+        known = [column for _, columns in groups for column in columns]
+        for column in wanted:
+            if column not in known:
+                raise AmorlipError(f"options.columns: {unknown_key(column, known, 'column')}")
+        groups = [(title, [column for column in columns if column in wanted]) for title, columns in groups]
+    return [(title, columns) for title, columns in groups if columns]
+
+
+def ranks(percent: pd.DataFrame) -> pd.DataFrame:
+    """1 for the best and 2 for the second best of each column, else 0.
+
+    Args:
+        percent: one row per method, values as printed; NaN takes no part.
+
+    Returns:
+        Integers of the same shape. Equal values share a rank: after two best there is no second best. A column with
+        fewer than two values has no best.
+    """
+    printed = percent.map(lambda value: float(f"{value:.{DECIMALS}f}"))
+    places = printed.rank(ascending=False, method="min")
+    return places.where((places <= 2) & (percent.count() >= 2), 0).astype(int)
+
+
+def _scale_rows(
+    scale: str, runs: list[RunLabel], summary: Summary, published: dict[RowKey, dict[str, float]], columns: list[str]
+) -> list[Row]:
+    """The rows of one scale: each method's, followed by the published one where there is one."""
+    keys = {key: group for key, group in by_row(runs).items() if key[0] == scale}
+    chosen = pd.MultiIndex.from_tuples(list(keys), names=ROW)
+    percent = summary.mean.reindex(index=chosen, columns=columns) * 100
+    std = summary.std.reindex(index=chosen, columns=columns) * 100
+    places = ranks(percent)
+    rows = []
+    for (key, group), means, spreads, marks in zip(
+        keys.items(), percent.to_numpy().tolist(), std.to_numpy().tolist(), places.to_numpy().tolist(), strict=True
+    ):
+        cells = [
+            Cell(_percent(mean, MISSING), _percent(spread, ""), mark)
+            for mean, spread, mark in zip(means, spreads, marks, strict=True)
+        ]
+        rows.append(Row(group[0].title, cells, origin=_origin(scale, key, group)))
+        if printed := published.get(key):
+            cells = [Cell(_percent(100 * printed.get(column, math.nan), MISSING)) for column in columns]
+            rows.append(Row(f"{group[0].title}, published", cells, "published"))
+    return rows
+
+
+def _origin(scale: str, key: RowKey, group: list[RunLabel]) -> str:
+    """The runs behind a row, by the names of their folders."""
+    seeds = [f"seed{run.seed}" for run in group] if scale != EXTERNAL else [""]
+    return f"{scale}: " + ", ".join("-".join(filter(None, (*key[1:], seed))) for seed in seeds)
+
+
+def _percent(value: float, missing: str) -> str:
+    return missing if math.isnan(value) else f"{value:.{DECIMALS}f}"
+
+
+def _published(settings: TableSettings, options: Comparison, columns: list[str]) -> dict[RowKey, dict[str, float]]:
+    if options.published is None:
+        return {}
+    if settings.published is None:
+        raise AmorlipError(f"options.published: the file of '{options.published}' was not given")
+    return read_published(settings.published, columns)
+
+
+def _tidy(measured: pd.DataFrame, summary: Summary, guessing: dict[str, float]) -> pd.DataFrame:
+    """The csv file, in percent: chance first, then one row per scale and method; `_std` columns where seeds repeat."""
+    seeds = measured.groupby(level=ROW, sort=False).size().rename("seeds")
+    means = (summary.mean * 100).assign(seeds=seeds).reset_index()
+    row_of_chance = pd.DataFrame([{**guessing, "scale": "", "method": "chance", "variant": ""}])
+    columns = [*ROW, "seeds", *summary.mean.columns]
+    parts = [part.reindex(columns=columns) for part in (row_of_chance, means)]
+    table = pd.concat(parts, ignore_index=True).astype({"seeds": "Int64"})
+    if (seeds < 2).all():
+        return table
+    std = (summary.std * 100).add_suffix("_std").reset_index()
+    return table.merge(std, on=ROW, how="left")

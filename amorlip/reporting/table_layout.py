@@ -1,0 +1,62 @@
+"""A table of results, ready to print: each format only has a template for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+MISSING = "–"
+"""What stands for a number that is not there."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number, ready to print."""
+
+    text: str = ""
+    """The number, or `MISSING`, or nothing."""
+    spread: str = ""
+    """What follows ±, if anything does."""
+    rank: int = 0
+    """1 best, 2 second best of its column and block, 0 neither."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    title: str
+    cells: list[Cell]
+    kind: Literal["measured", "published", "chance"] = "measured"
+    origin: str = ""
+    """Which runs it comes from, shown on hovering in HTML."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that are compared with each other: those of one scale."""
+
+    title: str
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A whole table."""
+
+    name: str
+    """Label for references."""
+    title: str
+    groups: list[tuple[str, int]]
+    """Heading and number of columns of each group."""
+    columns: list[str]
+    """Heading of each column."""
+    blocks: list[Block]
+    notes: list[str] = field(default_factory=list)
+    """Sentences under the table."""
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """First and last column of each group, counted from 1."""
+        ends = [sum(count for _, count in self.groups[: index + 1]) for index in range(len(self.groups))]
+        return [(end - count + 1, end) for end, (_, count) in zip(ends, self.groups, strict=True)]

@@ -1,0 +1,80 @@
+"""From the metrics.jsonl of runs to curves over steps and epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amorlip.common.errors import AmorlipError
+from amorlip.config.display import RunLabel
+from amorlip.reporting.result_files import json_lines, run_key
+from amorlip.reporting.runs import KEYS, ROW, RowKey, RunKey
+
+
+@dataclass(frozen=True)
+class TrainingMetrics:
+    """What runs logged while they trained."""
+
+    steps: pd.DataFrame
+    """One row per logging window: `KEYS`, `step`, `loss`, `logit_scale` and everything else that the method logged."""
+    epochs: pd.DataFrame
+    """One row per epoch, task and metric: `KEYS`, `epoch` (counted from 1), `task`, `metric`, `value`."""
+
+
+def read_training_metrics(paths: Iterable[Path], runs: Sequence[RunLabel]) -> TrainingMetrics:
+    """Read the metrics.jsonl of runs.
+
+    Raises:
+        AmorlipError: if a file does not begin with its run, is of a run that is not shown or repeats another's, or
+            holds a line that is not a JSON object.
+    """
+    seen: dict[RunKey, Path] = {}
+    steps: list[dict[str, Any]] = []
+    epochs: list[dict[str, Any]] = []
+    for path in paths:
+        lines = json_lines(path)
+        first = next(lines, {})
+        if first.get("kind") != "run":
+            raise AmorlipError(f"{path}: the first line is not of kind 'run'")
+        key = run_key(first, runs, path)
+        if key in seen:
+            raise AmorlipError(f"{path}: has the same run as {seen[key]}")
+        seen[key] = path
+        identity = dict(zip(KEYS, key, strict=True))
+        for line in lines:
+            if line.get("kind") == "step":
+                steps.append({**identity, **line})
+            elif line.get("kind") == "epoch":
+                epochs += [{**identity, **entry} for entry in _epoch_entries(line)]
+    step_frame = pd.DataFrame(steps, columns=None if steps else [*KEYS, "step"])
+    return TrainingMetrics(step_frame, pd.DataFrame(epochs, columns=[*KEYS, "epoch", "task", "metric", "value"]))
+
+
+def _epoch_entries(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for task, metrics in line.get("tasks", {}).items():
+        for metric, value in metrics.items():
+            yield {"epoch": line["epoch"], "task": task, "metric": metric, "value": value}
+
+
+def over_seeds(values: pd.DataFrame, by: str, column: str) -> dict[RowKey, pd.DataFrame]:
+    """Statistics over the seeds of one logged quantity.
+
+    Args:
+        values: a frame with `KEYS`, `by` and `column`; rows without a value are left out.
+        by: what the seeds have in common: `step` or `epoch`.
+        column: the quantity.
+
+    Returns:
+        Row (see `ROW`) → frame with index `by` and the columns mean, min, max, std (n - 1; NaN for one seed), count.
+    """
+    if column not in values:
+        return {}
+    values = values.assign(**{column: pd.to_numeric(values[column])}).dropna(subset=[column])
+    return {
+        (str(key[0]), str(key[1]), str(key[2])): group.groupby(by)[column].agg(["mean", "min", "max", "std", "count"])
+        for key, group in values.groupby(ROW, sort=False)
+    }
