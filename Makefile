@@ -9,7 +9,7 @@ UV := $(BIN)/uv --quiet --no-config
 export PATH := $(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo test test-unit lint lock bench-evaluation bench-loader bench-objectives bench-train
+.PHONY: setup demo test test-unit lint lock pictures bench-evaluation bench-loader bench-objectives bench-train
 
 setup: $(VENV)/.complete
 
@@ -37,6 +37,11 @@ lint: setup
 	snakemake --lint
 	lint-imports
 	amorlip schema --check
+
+# The drawings of README.md and docs/architecture.md.
+pictures: setup
+	python docs/pictures/method.py
+	python docs/pictures/workflow.py
 
 bench-loader: setup
 	amorlip bench loader --output results/bench

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import yaml
 
@@ -11,6 +12,13 @@ from tests.helpers import REPOSITORY
 
 def read(name: str):
     return yaml.safe_load((REPOSITORY / name).read_text())
+
+
+def tracked(pattern: str) -> list[str]:
+    """Files of the repository, also new ones that git does not ignore."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", pattern]
+    names = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [name for name in names if (REPOSITORY / name).is_file()]
 
 
 def recipe_of(target: str) -> list[str]:
