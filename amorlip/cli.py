@@ -127,7 +127,7 @@ STAGES = {
     ),
     "table": ("Write one table in four formats.", "settings name outputs"),
     "figure": ("Draw one figure as png and pdf.", "settings name outputs"),
-    "selection": ("Write the study's top-level configuration next to its results.", "settings output"),
+    "study_config": ("Write the study's top-level configuration next to its results.", "settings output"),
 }
 """Rule → what it does, and the options of its subcommand."""
 

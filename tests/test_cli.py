@@ -71,9 +71,9 @@ def test_an_interrupt_ends_with_130(monkeypatch, capsys):
 
     monkeypatch.setattr(cli, "settings", interrupt)
     with pytest.raises(SystemExit) as ended:
-        cli.main(["selection", "--settings", "{}", "--output", "x"])
+        cli.main(["study_config", "--settings", "{}", "--output", "x"])
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "amorlip selection: interrupted\n"
+    assert capsys.readouterr().err == "amorlip study_config: interrupted\n"
 
 
 def test_config_prints_complete_recipes():
@@ -84,9 +84,9 @@ def test_config_prints_complete_recipes():
     assert runs["demo/clip-seed0"]["recipe"]["optimizer"]["beta1"] == 0.9
 
 
-def test_selection_is_written_as_yaml_that_reads_back(tmp_path):
+def test_the_top_level_configuration_is_written_as_yaml_that_reads_back(tmp_path):
     selection = {"name": "demo", "seeds": [0, 1], "overrides": {"scales": {"demo": {"title": "kleine Größe"}}}}
-    cli.main(["selection", "--settings", json.dumps(selection), "--output", str(tmp_path / "config.yaml")])
+    cli.main(["study_config", "--settings", json.dumps(selection), "--output", str(tmp_path / "config.yaml")])
     assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == selection
 
 

@@ -77,7 +77,7 @@ def published(hub, sets, benchmark, tmp_path):
 def test_38_sets_and_one_average(toy, hub, published, benchmark, tmp_path):
     values = {}
     for key, task in published.items():
-        folder = tmp_path / "benchmarks" / key
+        folder = tmp_path / "tasks" / key
         tasks.provide(task.source, None, folder)
         assert json.loads((folder / "task.json").read_text())["source"]["revision"] == COMMIT
         assert not [path for path in folder.rglob("*") if path.suffix in (".py", ".md", ".zip")]

@@ -38,7 +38,7 @@ for file in files:
     path = pathlib.Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = pathlib.Path(options["settings"][0]).read_text()
-    path.write_text(settings if stage == "selection" else json.dumps({{"stage": stage, **options}}))
+    path.write_text(settings if stage == "study_config" else json.dumps({{"stage": stage, **options}}))
 """
 
 

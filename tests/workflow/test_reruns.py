@@ -80,7 +80,7 @@ def restored(path: Path) -> Iterator[str]:
 def test_a_changed_key_reruns_what_it_changes(finished, changes, rules):
     planned = finished.planned(**changes)
     if changes:  # the copy of the configuration beside the results follows every change
-        assert planned.pop("selection") == 1
+        assert planned.pop("study_config") == 1
     assert planned == rules
 
 
@@ -112,7 +112,7 @@ def test_a_removed_evaluation_is_made_again_alone(finished):
 
 
 def test_a_removed_set_is_made_again_and_evaluated(finished):
-    path = finished.folder / "results/benchmarks/digits/task.json"
+    path = finished.folder / "results/tasks/digits/task.json"
     with restored(path):
         path.unlink()
         assert finished.planned() == {"tasks": 1, "evaluate": 2, **SHOWN}
@@ -120,14 +120,14 @@ def test_a_removed_set_is_made_again_and_evaluated(finished):
 
 def test_a_set_that_came_anew_is_no_reason_to_train_again(finished):
     """Not even the one that is evaluated after each epoch."""
-    path = finished.folder / "results/benchmarks/openmoji/task.json"
+    path = finished.folder / "results/tasks/openmoji/task.json"
     with restored(path) as content:
         path.write_text(content + "\n")
         assert finished.planned() == {"evaluate": 2, **SHOWN}
 
 
 def test_a_set_that_was_left_out_stops_a_study_that_needs_it(finished):
-    path = finished.folder / "results/benchmarks/openmoji/task.json"
+    path = finished.folder / "results/tasks/openmoji/task.json"
     with restored(path):
         path.write_text(json.dumps({"source": {}, "missing": "gated"}))
         with pytest.raises(AssertionError, match="left out by a study that allowed it .gated.; to try again"):
@@ -138,7 +138,7 @@ def test_a_set_that_was_left_out_stops_a_study_that_needs_it(finished):
 def test_a_new_task_is_built_and_evaluated_alone(finished):
     task = {"title": "mine", "kind": "classification", "main_metric": "acc1", "source": {"kind": "folder", "path": "x"}}
     planned = finished.planned(overrides={"benchmarks": {"demo": {"tasks": {"mine": task}}}})
-    assert planned == {"selection": 1, "tasks": 1, "evaluate": 2, **SHOWN}
+    assert planned == {"study_config": 1, "tasks": 1, "evaluate": 2, **SHOWN}
 
 
 def test_bad_keys_stop_before_any_job(finished):

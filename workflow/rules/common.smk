@@ -26,9 +26,9 @@ wildcard_constraints:
     figure=one_of(experiments_of("figure")),
 
 
-def written(stage, settings):
-    """A param: the file that hands the param `settings` to the stage's command."""
-    return lambda wildcards: studies.settings_file(stage, settings(wildcards), Path("results/settings"))
+def settings_file(stage, settings):
+    """The file that hands a stage its settings. Its name holds their digest, so a changed setting reruns the job."""
+    return str(studies.settings_file(stage, settings, Path("results/settings")))  # Snakemake records no Path
 
 
 def artwork_of(wildcards):
@@ -117,107 +117,26 @@ def published_of(wildcards):
     return [os.path.relpath(study.folder / "paper" / f"{name}.csv")] if name else []
 
 
-# The settings of each stage: resolved leaf values, and only those its result depends on.
-
-
-def artwork_settings(wildcards):
-    """Packages and splits of the pictures."""
-    return study.corpora[wildcards.corpus].emoji.model_dump()
-
-
-def corpus_settings(wildcards, *unneeded):
-    """A corpus without its title, its download speed, and `unneeded` keys."""
-    return study.corpora[wildcards.corpus].model_dump(exclude={"title", "download", "published_pairs", *unneeded})
-
-
-def urls_settings(wildcards):
-    """Where the addresses and captions come from."""
-    return corpus_settings(wildcards, "image", "samples_per_shard", "min_yield")
-
-
-def download_settings(wildcards):
-    """What is downloaded and how it is stored."""
-    return corpus_settings(wildcards, "min_yield")
-
-
-def shards_settings(wildcards):
-    """What the shards should hold."""
-    return corpus_settings(wildcards)
-
-
-def tasks_settings(wildcards):
-    """Where a task's files come from."""
-    return study.benchmark.tasks[wildcards.task].source.model_dump()
-
-
-def task_settings(key):
-    """What an evaluation of a task depends on."""
-    return study.benchmark.tasks[key].model_dump(exclude={"title", "source", "random_score"})
-
-
-def train_settings(wildcards):
-    """The run, without the keys that change no result, and the tasks it is evaluated on."""
-    run = study.run(wildcards.scale, wildcards.run)
-    return {
-        "run": run.model_dump(exclude={"recipe": studies.SPEED_KEYS}),
-        "tasks": {key: task_settings(key) for key in run.recipe.epoch_tasks},
-    }
-
-
-def evaluate_settings(wildcards):
-    """The task, and precision and batch size."""
-    evaluation = study.scales[wildcards.scale].evaluation
-    return {"task": task_settings(wildcards.task), "evaluation": evaluation.model_dump()}
-
-
-def external_settings(wildcards):
-    """The task, precision and batch size, and the name under which tables look for the result."""
-    evaluation = external_of(wildcards).evaluation.model_dump()
-    return {"task": task_settings(wildcards.task), "evaluation": evaluation, "name": wildcards.external}
-
-
-def shown_settings(experiment):
-    """What a table or figure shows: its own keys, the benchmark's titles and columns, the runs and their files."""
-    return {
-        "experiment": study.experiments[experiment],
-        "benchmark": study.benchmark,
-        "runs": [
-            display.RunLabel(
-                **run.model_dump(include={"scale", "method", "variant", "seed"}),
-                title=title,
-                scale_title=study.scales[run.scale].title,
-            )
-            for title, run in study.experiment_runs(experiment)
-        ],
-        "evaluations": evaluations_of(experiment),
-        "metrics": metrics_of(experiment),
-    }
-
-
-def table_settings(wildcards):
-    """What the table shows, with the corpora's yields and the published numbers that it is compared with."""
-    shown = shown_settings(wildcards.table)
-    shown["evaluations"] += external_evaluations()
-    shown["runs"] += [
-        display.external_label(name, model.title) for name, model in study.selection.external_models.items()
-    ]
-    return display.TableSettings(
-        **shown,
+def table_settings_file(wildcards):
+    """A table's settings. They list its inputs, but may not take them from Snakemake's `input`: a param made of that
+    counts as derived, and its change reruns nothing."""
+    settings = stage_settings.table(
+        study,
+        wildcards.table,
+        evaluations=evaluations_of(wildcards.table) + external_evaluations(),
+        metrics=metrics_of(wildcards.table),
         manifests=manifests_of(wildcards.table),
-        corpora={
-            name: display.CorpusLabel(title=corpus.title, published_pairs=corpus.published_pairs)
-            for name, corpus in study.corpora.items()
-        },
         published=next(iter(published_of(wildcards)), None),
-    ).model_dump(mode="json")
+    )
+    return settings_file("table", settings)
 
 
-def figure_settings(wildcards):
-    """What the figure shows, and its looks."""
-    shown = shown_settings(wildcards.figure)
-    return display.FigureSettings(**shown, style=study.selection.figures).model_dump(mode="json")
-
-
-def selection_settings(wildcards):
-    """The study's top-level configuration."""
-    return study.selection.model_dump()
+def figure_settings_file(wildcards):
+    """A figure's settings; see table_settings_file."""
+    settings = stage_settings.figure(
+        study,
+        wildcards.figure,
+        evaluations=evaluations_of(wildcards.figure),
+        metrics=metrics_of(wildcards.figure),
+    )
+    return settings_file("figure", settings)

@@ -13,7 +13,7 @@ rule evaluate:
     log:
         f"{STUDY}/logs/evaluate/{{scale}}/{{run}}/{{task}}.log",
     benchmark:
-        f"{STUDY}/benchmarks/evaluate/{{scale}}/{{run}}/{{task}}.tsv"
+        f"{STUDY}/timings/evaluate/{{scale}}/{{run}}/{{task}}.tsv"
     conda:
         ENVIRONMENT
     threads: evaluate_resource("cpus")
@@ -23,12 +23,13 @@ rule evaluate:
         runtime=evaluate_resource("runtime_min"),
         loader_workers=evaluate_resource("workers"),
     params:
-        settings=evaluate_settings,
-        file=written("evaluate", evaluate_settings),
+        settings=lambda wildcards: settings_file(
+            "evaluate", stage_settings.evaluate(study, wildcards.scale, wildcards.task)
+        ),
         run=subpath(input.weights, parent=True),
         folder=subpath(input.task, parent=True),
     shell:
-        "amorlip evaluate --settings {params.file:q} --run {params.run:q} --key {wildcards.task:q}"
+        "amorlip evaluate --settings {params.settings:q} --run {params.run:q} --key {wildcards.task:q}"
         " --folder {params.folder:q} --workers {resources.loader_workers} --output {output.result:q}"
         " --predictions {output.predictions:q} > {log:q} 2>&1"
 
@@ -44,7 +45,7 @@ rule evaluate_external:
     log:
         f"{STUDY}/logs/evaluate/external/{{external}}/{{task}}.log",
     benchmark:
-        f"{STUDY}/benchmarks/evaluate/external/{{external}}/{{task}}.tsv"
+        f"{STUDY}/timings/evaluate/external/{{external}}/{{task}}.tsv"
     conda:
         ENVIRONMENT
     threads: external_resource("cpus")
@@ -54,12 +55,13 @@ rule evaluate_external:
         runtime=external_resource("runtime_min"),
         loader_workers=external_resource("workers"),
     params:
-        settings=external_settings,
-        file=written("evaluate", external_settings),
+        settings=lambda wildcards: settings_file(
+            "evaluate", stage_settings.evaluate_external(study, wildcards.external, wildcards.task)
+        ),
         model=lambda wildcards: external_of(wildcards).model,
         pretrained=lambda wildcards: external_of(wildcards).pretrained,
         folder=subpath(input.task, parent=True),
     shell:
-        "amorlip evaluate --settings {params.file:q} --model {params.model:q} --pretrained {params.pretrained:q}"
+        "amorlip evaluate --settings {params.settings:q} --model {params.model:q} --pretrained {params.pretrained:q}"
         " --key {wildcards.task:q} --folder {params.folder:q} --workers {resources.loader_workers}"
         " --output {output.result:q} --predictions {output.predictions:q} > {log:q} 2>&1"

@@ -21,18 +21,17 @@ rule table:
     log:
         f"{STUDY}/logs/table/{{table}}.log",
     benchmark:
-        f"{STUDY}/benchmarks/table/{{table}}.tsv"
+        f"{STUDY}/timings/table/{{table}}.tsv"
     conda:
         ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        settings=table_settings,
-        file=written("table", table_settings),
+        settings=table_settings_file,
         caption=lambda wildcards: study.experiments[wildcards.table].caption,
     shell:
-        "amorlip table --settings {params.file:q} --name {wildcards.table} --outputs {output:q} > {log:q} 2>&1"
+        "amorlip table --settings {params.settings:q} --name {wildcards.table} --outputs {output:q} > {log:q} 2>&1"
 
 
 rule figure:
@@ -51,44 +50,42 @@ rule figure:
     log:
         f"{STUDY}/logs/figure/{{figure}}.log",
     benchmark:
-        f"{STUDY}/benchmarks/figure/{{figure}}.tsv"
+        f"{STUDY}/timings/figure/{{figure}}.tsv"
     conda:
         ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        settings=figure_settings,
-        file=written("figure", figure_settings),
+        settings=figure_settings_file,
         caption=lambda wildcards: study.experiments[wildcards.figure].caption,
     shell:
-        "amorlip figure --settings {params.file:q} --name {wildcards.figure} --outputs {output:q} > {log:q} 2>&1"
+        "amorlip figure --settings {params.settings:q} --name {wildcards.figure} --outputs {output:q} > {log:q} 2>&1"
 
 
-rule selection:
+rule study_config:
     """Write the study's top-level configuration as it is, command-line changes included, beside its results."""
     output:
         f"{STUDY}/config.yaml",
     log:
-        f"{STUDY}/logs/selection.log",
+        f"{STUDY}/logs/study_config.log",
     benchmark:
-        f"{STUDY}/benchmarks/selection.tsv"
+        f"{STUDY}/timings/study_config.tsv"
     conda:
         ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        settings=selection_settings,
-        file=written("selection", selection_settings),
+        settings=settings_file("study_config", stage_settings.study_config(study)),
     shell:
-        "amorlip selection --settings {params.file:q} --output {output:q} > {log:q} 2>&1"
+        "amorlip study_config --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule report:
     """Show all tables and figures with their captions in one HTML file: Snakemake's own report."""
     input:
-        config=rules.selection.output,
+        config=rules.study_config.output,
         tables=expand(rules.table.output, table=experiments_of("table")),
         figures=expand(rules.figure.output, figure=experiments_of("figure")),
     output:
@@ -96,7 +93,7 @@ rule report:
     log:
         f"{STUDY}/logs/report.log",
     benchmark:
-        f"{STUDY}/benchmarks/report.tsv"
+        f"{STUDY}/timings/report.tsv"
     conda:
         ENVIRONMENT
     resources:

@@ -10,7 +10,7 @@ rule download:
     log:
         "results/corpora/{corpus}/logs/download-{split}.log",
     benchmark:
-        "results/corpora/{corpus}/benchmarks/download-{split}.tsv"
+        "results/corpora/{corpus}/timings/download-{split}.tsv"
     conda:
         ENVIRONMENT
     threads: lambda wildcards: study.corpora[wildcards.corpus].download.processes
@@ -21,12 +21,11 @@ rule download:
         timeout_s=lambda wildcards: study.corpora[wildcards.corpus].download.timeout_s,
         passes=lambda wildcards: study.corpora[wildcards.corpus].download.retries,
     params:
-        settings=download_settings,
-        file=written("download", download_settings),
+        settings=lambda wildcards: settings_file("download", stage_settings.download(study, wildcards.corpus)),
         urls="results/corpora/{corpus}/urls.parquet",
         folder=subpath(output[0], parent=True),
     shell:
-        "amorlip download --settings {params.file:q} --split {wildcards.split} --urls {params.urls:q}"
+        "amorlip download --settings {params.settings:q} --split {wildcards.split} --urls {params.urls:q}"
         " --output {params.folder:q} --processes {threads} --threads {resources.connections}"
         " --timeout-s {resources.timeout_s} --retries {resources.passes} > {log:q} 2>&1"
 
@@ -41,7 +40,7 @@ rule shards:
     log:
         "results/corpora/{corpus}/logs/shards-{split}.log",
     benchmark:
-        "results/corpora/{corpus}/benchmarks/shards-{split}.tsv"
+        "results/corpora/{corpus}/timings/shards-{split}.tsv"
     conda:
         ENVIRONMENT
     threads: 2
@@ -49,9 +48,8 @@ rule shards:
         mem_mb=8000,
         runtime=480,
     params:
-        settings=shards_settings,
-        file=written("shards", shards_settings),
+        settings=lambda wildcards: settings_file("shards", stage_settings.shards(study, wildcards.corpus)),
         folder=subpath(output[0], parent=True),
     shell:
-        "amorlip shards --settings {params.file:q} --corpus {wildcards.corpus} --split {wildcards.split}"
+        "amorlip shards --settings {params.settings:q} --corpus {wildcards.corpus} --split {wildcards.split}"
         " --folder {params.folder:q} > {log:q} 2>&1"

@@ -8,7 +8,7 @@ rule artwork:
     log:
         "results/corpora/{corpus}/logs/artwork.log",
     benchmark:
-        "results/corpora/{corpus}/benchmarks/artwork.tsv"
+        "results/corpora/{corpus}/timings/artwork.tsv"
     conda:
         ENVIRONMENT
     threads: 2
@@ -16,11 +16,10 @@ rule artwork:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=artwork_settings,
-        file=written("artwork", artwork_settings),
+        settings=lambda wildcards: settings_file("artwork", stage_settings.artwork(study, wildcards.corpus)),
         folder=subpath(output[0], parent=True),
     shell:
-        "amorlip artwork --settings {params.file:q} --output {params.folder:q} > {log:q} 2>&1"
+        "amorlip artwork --settings {params.settings:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
 rule urls:
@@ -32,15 +31,14 @@ rule urls:
     log:
         "results/corpora/{corpus}/logs/urls.log",
     benchmark:
-        "results/corpora/{corpus}/benchmarks/urls.tsv"
+        "results/corpora/{corpus}/timings/urls.tsv"
     conda:
         ENVIRONMENT
     resources:
         mem_mb=8000,
         runtime=60,
     params:
-        settings=urls_settings,
-        file=written("urls", urls_settings),
+        settings=lambda wildcards: settings_file("urls", stage_settings.urls(study, wildcards.corpus)),
         artwork="results/corpora/{corpus}/artwork",
     shell:
-        "amorlip urls --settings {params.file:q} --artwork {params.artwork:q} --output {output:q} > {log:q} 2>&1"
+        "amorlip urls --settings {params.settings:q} --artwork {params.artwork:q} --output {output:q} > {log:q} 2>&1"

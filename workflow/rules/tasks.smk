@@ -6,11 +6,11 @@ rule tasks:
     input:
         artwork=pictures_of,
     output:
-        "results/benchmarks/{task}/task.json",
+        "results/tasks/{task}/task.json",
     log:
-        "results/benchmarks/logs/{task}.log",
+        "results/tasks/logs/{task}.log",
     benchmark:
-        "results/benchmarks/logs/{task}.tsv"
+        "results/tasks/timings/{task}.tsv"
     conda:
         ENVIRONMENT
     resources:
@@ -18,10 +18,9 @@ rule tasks:
         runtime=240,
         allow_missing=int(study.selection.allow_missing_tasks),
     params:
-        settings=tasks_settings,
-        file=written("tasks", tasks_settings),
+        settings=lambda wildcards: settings_file("tasks", stage_settings.tasks(study, wildcards.task)),
         artwork=lambda wildcards: f"results/corpora/{study.benchmark.tasks[wildcards.task].source.corpus}/artwork",
         folder=subpath(output[0], parent=True),
     shell:
-        "amorlip tasks --settings {params.file:q} --artwork {params.artwork:q} --output {params.folder:q}"
+        "amorlip tasks --settings {params.settings:q} --artwork {params.artwork:q} --output {params.folder:q}"
         " --allow-missing {resources.allow_missing} > {log:q} 2>&1"

@@ -15,7 +15,7 @@ rule train:
     log:
         f"{STUDY}/logs/train/{{scale}}/{{run}}.log",
     benchmark:
-        f"{STUDY}/benchmarks/train/{{scale}}/{{run}}.tsv"
+        f"{STUDY}/timings/train/{{scale}}/{{run}}.tsv"
     conda:
         ENVIRONMENT
     threads: train_resource("cpus")
@@ -26,14 +26,11 @@ rule train:
         loader_workers=lambda wildcards: run_of(wildcards).recipe.loader.workers,
         checkpoint_every_steps=lambda wildcards: run_of(wildcards).recipe.checkpoint_every_steps,
     params:
-        settings=train_settings,
-        file=written("train", train_settings),
-        task_folders=lambda wildcards: [
-            f"{key}=results/benchmarks/{key}" for key in run_of(wildcards).recipe.epoch_tasks
-        ],
+        settings=lambda wildcards: settings_file("train", stage_settings.train(study, wildcards.scale, wildcards.run)),
+        task_folders=lambda wildcards: [f"{key}=results/tasks/{key}" for key in run_of(wildcards).recipe.epoch_tasks],
         shards=subpath(input.manifest, parent=True),
         folder=subpath(output.weights, parent=True),
     shell:
-        "amorlip train --settings {params.file:q} --shards {params.shards:q} --output {params.folder:q}"
+        "amorlip train --settings {params.settings:q} --shards {params.shards:q} --output {params.folder:q}"
         " --task-folder {params.task_folders:q} --workers {resources.loader_workers}"
         " --checkpoint-every-steps {resources.checkpoint_every_steps} 2>&1 | tee {log:q}"

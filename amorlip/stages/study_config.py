@@ -1,4 +1,4 @@
-"""The stage `selection`: the study's top-level configuration, beside its results."""
+"""The stage `study_config`: the study's top-level configuration, next to its results."""
 
 from __future__ import annotations
 

@@ -1,0 +1,123 @@
+"""What each stage of a study depends on: the settings that its command gets.
+
+Snakemake runs a job again when its settings differ from those it last ran with. So they hold resolved values, all that
+decide the stage's result, and nothing else; see docs/decisions/2026-11-22-keys-that-rerun-nothing.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from amorlip.config import display
+from amorlip.study import SPEED_KEYS, Study
+
+
+def artwork(study: Study, corpus: str) -> dict[str, Any]:
+    """Packages and splits of the pictures."""
+    source = study.corpora[corpus].emoji
+    assert source is not None
+    return source.model_dump()
+
+
+def urls(study: Study, corpus: str) -> dict[str, Any]:
+    """Where the addresses and captions come from."""
+    return _corpus(study, corpus, "image", "samples_per_shard", "min_yield")
+
+
+def download(study: Study, corpus: str) -> dict[str, Any]:
+    """What is downloaded, and how it is stored."""
+    return _corpus(study, corpus, "min_yield")
+
+
+def shards(study: Study, corpus: str) -> dict[str, Any]:
+    """What the shards should hold."""
+    return _corpus(study, corpus)
+
+
+def _corpus(study: Study, corpus: str, *unneeded: str) -> dict[str, Any]:
+    return study.corpora[corpus].model_dump(exclude={"title", "download", "published_pairs", *unneeded})
+
+
+def tasks(study: Study, task: str) -> dict[str, Any]:
+    """Where a task's files come from."""
+    return study.benchmark.tasks[task].source.model_dump()
+
+
+def train(study: Study, scale: str, name: str) -> dict[str, Any]:
+    """The run, without the keys that change no result, and the tasks that are evaluated after each epoch."""
+    run = study.run(scale, name)
+    return {
+        "run": run.model_dump(exclude={"recipe": SPEED_KEYS}),
+        "tasks": {task: _measured(study, task) for task in run.recipe.epoch_tasks},
+    }
+
+
+def evaluate(study: Study, scale: str, task: str) -> dict[str, Any]:
+    """The task, precision and batch size."""
+    return {"task": _measured(study, task), "evaluation": study.scales[scale].evaluation.model_dump()}
+
+
+def evaluate_external(study: Study, name: str, task: str) -> dict[str, Any]:
+    """The task, precision and batch size, and the name under which tables look for the result."""
+    evaluation = study.selection.external_models[name].evaluation.model_dump()
+    return {"task": _measured(study, task), "evaluation": evaluation, "name": name}
+
+
+def _measured(study: Study, task: str) -> dict[str, Any]:
+    """A task's keys without those that change no measurement."""
+    return study.benchmark.tasks[task].model_dump(exclude={"title", "source", "random_score"})
+
+
+def table(
+    study: Study,
+    name: str,
+    *,
+    evaluations: Sequence[str],
+    metrics: Sequence[str],
+    manifests: Sequence[str],
+    published: str | None,
+) -> dict[str, Any]:
+    """What a table shows, with the corpora's yields and the published numbers that it is compared with."""
+    shown = _shown(study, name, evaluations, metrics)
+    external = study.selection.external_models.items()
+    shown["runs"] += [display.external_label(key, model.title) for key, model in external]
+    return display.TableSettings(
+        **shown,
+        manifests=[Path(path) for path in manifests],
+        corpora={
+            key: display.CorpusLabel(title=corpus.title, published_pairs=corpus.published_pairs)
+            for key, corpus in study.corpora.items()
+        },
+        published=None if published is None else Path(published),
+    ).model_dump(mode="json")
+
+
+def figure(study: Study, name: str, *, evaluations: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
+    """What a figure shows, and its looks."""
+    shown = _shown(study, name, evaluations, metrics)
+    return display.FigureSettings(**shown, style=study.selection.figures).model_dump(mode="json")
+
+
+def _shown(study: Study, name: str, evaluations: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
+    """The experiment's own keys, the benchmark's titles and columns, the runs, and the result files."""
+    return {
+        "experiment": study.experiments[name],
+        "benchmark": study.benchmark,
+        "runs": [
+            display.RunLabel(
+                **run.model_dump(include={"scale", "method", "variant", "seed"}),
+                title=title,
+                scale_title=study.scales[run.scale].title,
+            )
+            for title, run in study.experiment_runs(name)
+        ],
+        "evaluations": list(evaluations),
+        "metrics": list(metrics),
+    }
+
+
+def study_config(study: Study) -> dict[str, Any]:
+    """The study's top-level configuration."""
+    return study.selection.model_dump()
