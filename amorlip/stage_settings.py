@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from amorlip.config import display
-from amorlip.study import SPEED_KEYS, Study
+from amorlip.study import Study
 
 
 def artwork(study: Study, corpus: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def shards(study: Study, corpus: str) -> dict[str, Any]:
 
 
 def _corpus(study: Study, corpus: str, *unneeded: str) -> dict[str, Any]:
-    return study.corpora[corpus].model_dump(exclude={"title", "download", "published_pairs", *unneeded})
+    return study.corpora[corpus].deciding(*unneeded)
 
 
 def tasks(study: Study, task: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def train(study: Study, scale: str, name: str) -> dict[str, Any]:
     """The run, without the keys that change no result, and the tasks that are evaluated after each epoch."""
     run = study.run(scale, name)
     return {
-        "run": run.model_dump(exclude={"recipe": SPEED_KEYS}),
+        "run": run.deciding(),
         "tasks": {task: _measured(study, task) for task in run.recipe.epoch_tasks},
     }
 
@@ -67,7 +67,7 @@ def evaluate_external(study: Study, name: str, task: str) -> dict[str, Any]:
 
 def _measured(study: Study, task: str) -> dict[str, Any]:
     """A task's keys without those that change no measurement."""
-    return study.benchmark.tasks[task].model_dump(exclude={"title", "source", "random_score"})
+    return study.benchmark.tasks[task].deciding("source")
 
 
 def table(

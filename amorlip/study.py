@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from amorlip.common import files
 from amorlip.common.errors import AmorlipError, one_line, unknown_key
-from amorlip.config.base import Section, marked
+from amorlip.config.base import Section
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.corpus import Corpus
 from amorlip.config.experiment import Experiment, Variant, options_type
@@ -30,9 +30,6 @@ from amorlip.config.scale import Scale
 from amorlip.config.study import Selection
 
 S = TypeVar("S", bound=Section)
-
-SPEED_KEYS = marked(Recipe)
-"""Keys of a recipe that change no result; rules pass them as resources, so that changing them reruns nothing."""
 
 
 @dataclass(frozen=True)
