@@ -1,7 +1,7 @@
-"""OpenCLIP models: creation, transforms, tokenizer, and the exchange of trained weights.
+"""OpenCLIP models: how they are created, saved and loaded, with their transforms and tokenizers.
 
-Importing this module registers the architectures of amorlip/architectures/ with OpenCLIP, so that they are known by the
-stem of their file's name beside OpenCLIP's own.
+Importing this module registers the architectures of amorlip/architectures/ with OpenCLIP; the name of each is its
+file's name without the ending.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -21,6 +22,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torchvision.transforms import Compose
 
 from amorlip.common.errors import AmorlipError, lacks_memory, one_line, unknown_key
 from amorlip.common.files import write_bytes
@@ -37,13 +39,14 @@ open_clip.add_model_config(Path(__file__).parent / "architectures")
 def architecture(model: str) -> dict[str, Any]:
     """OpenCLIP's description of an architecture.
 
-    Raises AmorlipError for an unknown name, and for an architecture that would fetch its tokenizer or text tower from a
-    hub: training and evaluation read nothing but local files.
+    Raises AmorlipError for an unknown name, and for an architecture whose tokenizer or text tower comes from a hub:
+    training and evaluation only read local files.
     """
     known = open_clip.list_models()
-    if model not in known:
+    # OpenCLIP would ask a hub about some unknown names, so the list comes first.
+    config = open_clip.get_model_config(model) if model in known else None
+    if config is None:
         raise AmorlipError(unknown_key(model, known, "model"))
-    config = open_clip.get_model_config(model)
     text = config["text_cfg"]
     if text.get("hf_model_name") or text.get("hf_tokenizer_name") or "siglip" in model.lower():
         raise AmorlipError(f"model '{model}' needs a tokenizer from a hub; choose one with OpenCLIP's own, as ViT-B-32")
@@ -75,7 +78,11 @@ def embed_dim(model: str) -> int:
 
 def image_size(model: nn.Module) -> int | tuple[int, int]:
     """Side, or height and width, of the images that the model takes [pixels]."""
-    return PreprocessCfg(**model.visual.preprocess_cfg).size
+    return _preprocess_cfg(model).size
+
+
+def _preprocess_cfg(model: nn.Module) -> PreprocessCfg:
+    return PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
 
 
 class Normalization(nn.Module):
@@ -84,9 +91,14 @@ class Normalization(nn.Module):
     Training does this on the device, to which only a quarter of the bytes go. The result is that of `eval_transform`.
     """
 
+    mean: Tensor
+    """(1, 3, 1, 1)."""
+    std: Tensor
+    """(1, 3, 1, 1)."""
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        config = PreprocessCfg(**model.visual.preprocess_cfg)
+        config = _preprocess_cfg(model)
         for name, values in (("mean", config.mean), ("std", config.std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
@@ -98,20 +110,23 @@ class Normalization(nn.Module):
 
 
 def _normalized(levels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(b, H, W, 3), uint8 → float32. A CPU takes many times as long to broadcast over three channels as over a row."""
+    """(b, H, W, 3), uint8 → float32."""
+    # A CPU takes many times as long to broadcast over three channels as over a row.
     mean, std = mean.repeat(levels.shape[2], 1), std.repeat(levels.shape[2], 1)
     return levels.to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
 class EvalTransform:
-    """OpenCLIP's evaluation transform in two parts: pictures one by one, then the arithmetic of a whole batch at once.
+    """OpenCLIP's evaluation transform in two parts: one picture at a time, then the arithmetic of a whole batch.
 
-    The parts give the very floats of `image_transform_v2` on a CPU. On a GPU the levels are the same, since pictures
-    are decoded and resized on the CPU; the floats may differ by 1e-6, as it multiplies with inverses.
+    On a CPU, the floats are equal to those of `image_transform_v2`. On a GPU, they may differ by 1e-6, because it
+    multiplies by inverses; the levels are the same, since pictures are resized on the CPU.
+    See docs/decisions/2026-11-24-evaluation-images.md.
     """
 
     def __init__(self, cfg: PreprocessCfg) -> None:
-        *steps, _, normalize = image_transform_v2(cfg, is_train=False).transforms
+        # Resize, crop, conversion to RGB; then ToTensor, which `normalize` does for a batch, and Normalize.
+        *steps, _, normalize = cast(Compose, image_transform_v2(cfg, is_train=False)).transforms
         self.steps = steps
         self.mean, self.std = torch.tensor(normalize.mean), torch.tensor(normalize.std)
 
@@ -132,7 +147,7 @@ class EvalTransform:
 
 def eval_transform(model: nn.Module) -> EvalTransform:
     """OpenCLIP's evaluation transform: shorter side to the model's size (bicubic), center crop, normalization."""
-    return EvalTransform(PreprocessCfg(**model.visual.preprocess_cfg))
+    return EvalTransform(_preprocess_cfg(model))
 
 
 def tokenizer(model: str) -> Tokenizer:
@@ -144,8 +159,8 @@ def tokenizer(model: str) -> Tokenizer:
 def export(model: nn.Module, path: Path | str) -> None:
     """Write the weights as safetensors that `open_clip.create_model_and_transforms(name, pretrained=path)` loads.
 
-    A logit bias is written as metadata, not as a tensor: features don't depend on it, and OpenCLIP refuses weights
-    with a bias for an architecture without.
+    A logit bias is written as metadata, not as a tensor: features do not depend on it, and OpenCLIP refuses weights
+    with a bias for an architecture without one.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     bias = state.pop("logit_bias", None)
@@ -153,8 +168,19 @@ def export(model: nn.Module, path: Path | str) -> None:
     write_bytes(path, save(state, metadata={"format": "pt", **metadata}))
 
 
-def load(path: Path | str, model: str) -> tuple[nn.Module, EvalTransform, Tokenizer]:
-    """Trained weights in evaluation mode on the CPU, the evaluation transform and the tokenizer.
+@dataclass(frozen=True)
+class LoadedModel:
+    """Trained weights in evaluation mode on the CPU, with the transform and the tokenizer that belong to them."""
+
+    network: nn.Module
+    preprocess: EvalTransform
+    tokenizer: Tokenizer
+    weights: Path
+    """The file of the weights."""
+
+
+def load(path: Path, model: str) -> LoadedModel:
+    """Load the weights of a run.
 
     Raises AmorlipError when the file is missing, is not safetensors or belongs to another architecture.
     """
@@ -165,38 +191,42 @@ def load(path: Path | str, model: str) -> tuple[nn.Module, EvalTransform, Tokeni
         raise AmorlipError(f"{path}: cannot be read as safetensors ({one_line(error)}); train it again") from error
     except RuntimeError as error:
         raise AmorlipError(f"{path}: not the weights of a '{model}' ({one_line(error)})") from error
-    return network.eval(), eval_transform(network), tokenizer(model)
+    return LoadedModel(network.eval(), eval_transform(network), tokenizer(model), path)
 
 
-def load_published(model: str, pretrained: str) -> tuple[nn.Module, EvalTransform, Tokenizer, Path]:
-    """Any OpenCLIP model with weights of its own, as `load` gives one, and the file of the weights.
+def load_published(model: str, pretrained: str) -> LoadedModel:
+    """Load weights that were not trained here, into any of OpenCLIP's architectures.
 
-    `pretrained` is a file, or OpenCLIP's name of published weights, which are downloaded then (and only then) into the
-    cache of its hub. A transform and an activation that belong to published weights are used. Pickled code is not run.
-    Raises AmorlipError for an unknown name, a file that is not there, weights that are not this architecture's, and a
-    tokenizer that a hub does not give.
+    `pretrained` is a file, or OpenCLIP's name of published weights. Those are downloaded into the cache of
+    OpenCLIP's hub, and used with the transform and the activation they were trained with. Pickled code is not run.
+    Raises AmorlipError for an unknown name, a missing file, weights of another architecture, and a tokenizer that
+    cannot be downloaded.
     """
     if model not in open_clip.list_models():
         raise AmorlipError(unknown_key(model, open_clip.list_models(), "model"))
     published = open_clip.get_pretrained_cfg(model, pretrained)
-    with _told(f"{model}: the weights '{pretrained}' cannot be downloaded"):
+    with _one_line_errors(f"{model}: the weights '{pretrained}' cannot be downloaded"):
         path = Path(open_clip.download_pretrained(published) if published else pretrained)
     if not path.is_file():
         names = open_clip.list_pretrained_tags_by_model(model)
-        raise AmorlipError(f"{model}: {pretrained} is no file, and {unknown_key(pretrained, names, 'weights')}")
-    options = {"force_quick_gelu": published.get("quick_gelu", False), "pretrained_text": False}
-    with _told(f"{path}: not the weights of a '{model}'"), _silent():
-        network = open_clip.create_model(model, pretrained if published else str(path), **options)
-    with _told(f"{model}: its tokenizer cannot be had"):
+        raise AmorlipError(f"{model}: {pretrained} is not a file, and {unknown_key(pretrained, names, 'weights')}")
+    with _one_line_errors(f"{path}: not the weights of a '{model}'"), _silent():
+        network = open_clip.create_model(
+            model,
+            pretrained if published else str(path),
+            force_quick_gelu=bool(published.get("quick_gelu", False)),
+            pretrained_text=False,  # else a text tower from a hub would be downloaded, only to be overwritten
+        )
+    with _one_line_errors(f"{model}: its tokenizer cannot be loaded"):
         tokenize = open_clip.get_tokenizer(model)
-    return network.eval(), eval_transform(network), tokenize, path
+    return LoadedModel(network.eval(), eval_transform(network), tokenize, path)
 
 
 @contextmanager
-def _told(words: str) -> Iterator[None]:
-    """Whatever fails, as one line: torch, safetensors, OpenCLIP and its hub each raise their own.
+def _one_line_errors(words: str) -> Iterator[None]:
+    """Turn any exception into an AmorlipError: torch, safetensors, OpenCLIP and its hub each raise their own.
 
-    Not a lack of memory, which has nothing to do with the files.
+    A lack of memory is not caught, since it has nothing to do with the files.
     """
     try:
         yield
@@ -208,7 +238,7 @@ def _told(words: str) -> Iterator[None]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """OpenCLIP warns on the root logger that a new model has random weights, and so configures that logger."""
+    """Hide OpenCLIP's warning that a new model has random weights; issuing it would also configure the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

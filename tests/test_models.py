@@ -75,7 +75,8 @@ def test_export_loads_with_plain_open_clip(tmp_path, bias):
     path = tmp_path / "model.safetensors"
     models.export(model, path)
     plain, _, preprocess = open_clip.create_model_and_transforms("demo", pretrained=str(path))
-    ours, transform, tokenizer = models.load(path, "demo")
+    loaded = models.load(path, "demo")
+    ours, transform, tokenizer = loaded.network, loaded.preprocess, loaded.tokenizer
     image = transform(picture())
     assert torch.equal(image, preprocess(picture()))
     assert torch.equal(image, models.eval_transform(model)(picture()))

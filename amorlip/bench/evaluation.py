@@ -30,6 +30,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.common.files import write_text
 from amorlip.config.benchmark import Task, TaskSource
 from amorlip.evaluation import association, retrieval, suite
+from amorlip.evaluation.features import Encoder
 from amorlip.evaluation.images import batches
 from amorlip.tasks.pack import pack
 from amorlip.tasks.read import open_association
@@ -205,9 +206,8 @@ def _write_features(width: int, folder: Path, size: int) -> None:
 
 def _ours(kind: str, metric: str, folder: Path) -> Measured:
     task = Task(title=kind, kind=kind, main_metric=metric, source=TaskSource(kind="folder", path=str(folder)))
-    model, transform, tokenizer = _model()
-    arguments = (model, transform, tokenizer, task, folder)
-    return lambda: suite.evaluate(*arguments, device="cpu", batch_size=BATCH)["metrics"]
+    encoder = Encoder(*_model(), torch.device("cpu"), "float32", batch_size=BATCH, workers=0)
+    return lambda: suite.evaluate(encoder, task, folder).metrics
 
 
 def _our_metrics(folder: Path) -> Measured:

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,8 +86,14 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented JSON; NaN and infinities are refused (ValueError)."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON, lists of numbers on one line; NaN and infinities are refused (ValueError)."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    # A line break inside a JSON string is written as \n, so only brackets of the document itself are followed by one.
+    write_text(path, re.sub(r"\[\n[^][{}\"]*\]", lambda numbers: _on_one_line(numbers[0]), text) + "\n")
+
+
+def _on_one_line(numbers: str) -> str:
+    return f"[{' '.join(numbers[1:-1].split())}]"
 
 
 def sha256(path: Path | str) -> str:

@@ -85,8 +85,9 @@ def predict(encoder: Encoder, data: ClassificationSet, *, shared: bool = False) 
         scores += [scores_BC.cpu().numpy()] if encoder.full else []
     if not parts:
         raise AmorlipError(f"{data.shards[0].parent}: the shards hold no samples; download the set again")
-    columns = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
-    return Predictions(keys, *columns, len(data.names), np.concatenate(scores) if scores else None)
+    labels, predicted, ranks, metadata = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+    all_scores = np.concatenate(scores) if scores else None
+    return Predictions(keys, labels, predicted, ranks, metadata, len(data.names), all_scores)
 
 
 def metrics(predictions: Predictions) -> dict[str, float]:
@@ -95,11 +96,11 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     Those two follow scikit-learn with labels = unique(labels), as DataComp and the wilds package use it.
     """
     labels, predicted = predictions.labels, predictions.predictions
-    average = {"labels": np.unique(labels), "average": "macro"}
+    present = np.unique(labels)
     return {
         **{name: float(hit.mean()) for name, hit in predictions.hits().items()},
-        "mean_per_class_recall": float(recall_score(labels, predicted, **average)),
-        "F1-macro_all": float(f1_score(labels, predicted, **average)),
+        "mean_per_class_recall": float(recall_score(labels, predicted, labels=present, average="macro")),
+        "F1-macro_all": float(f1_score(labels, predicted, labels=present, average="macro")),
     }
 
 

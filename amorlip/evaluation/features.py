@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -83,7 +83,7 @@ class Encoder:
             records, self.preprocess.picture, batch_size=self.batch_size, workers=self.workers, pin_memory=pin
         ):
             pictures = batch.images.to(self.device, non_blocking=True)
-            yield self._encode(self.model.encode_image, self.preprocess.normalize(pictures)), batch
+            yield self._encode("image", self.preprocess.normalize(pictures)), batch
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Features (N, D), float32, of unit length, on the device. Equal texts are encoded once and get equal features.
@@ -94,7 +94,7 @@ class Encoder:
         inverse = torch.tensor([positions.setdefault(text, len(positions)) for text in texts])
         unique = list(positions)
         features = [
-            self._encode(self.model.encode_text, self.tokenizer(unique[start : start + self.batch_size]))
+            self._encode("text", self.tokenizer(unique[start : start + self.batch_size]))
             for start in range(0, len(unique), self.batch_size)
         ]
         return torch.cat(features)[inverse.to(self.device)]
@@ -116,7 +116,8 @@ class Encoder:
             embeddings.append(F.normalize(features.mean(dim=1), dim=-1))
         return torch.cat(embeddings)
 
-    def _encode(self, encode: Callable[..., torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+    def _encode(self, modality: Literal["image", "text"], inputs: torch.Tensor) -> torch.Tensor:
+        encode = getattr(self.model, f"encode_{modality}")
         enabled = self.device.type != "cpu" and self.precision != "float32"
         dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=enabled):

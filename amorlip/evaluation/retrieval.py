@@ -38,12 +38,15 @@ def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
     image_ranks, text_ranks = ranks_in_both_directions(text_features, image_features, image_of)
     # Named for what is retrieved, as clip_benchmark names them: a text asks for its image, an image for its texts.
     ranks = {"image": image_ranks.cpu().numpy(), "text": text_ranks.cpu().numpy()}
+    rows = _rows(ranks, data)
+    if encoder.full:
+        rows = rows.join(_best(text_features, image_features))
     return Result(
         metrics=metrics(ranks["image"], ranks["text"]),
         samples=images,
         images=images,
         interval95=_interval(ranks, np.array(data.image_of), task.main_metric),
-        rows=_rows(ranks, data).assign(**(_best(text_features, image_features) if encoder.full else {})),
+        rows=rows,
     )
 
 
@@ -107,7 +110,7 @@ def best_match_ranks(
     return torch.cat(ranks)
 
 
-def _best(texts_TD: torch.Tensor, images_ID: torch.Tensor) -> dict[str, list[np.ndarray]]:
+def _best(texts_TD: torch.Tensor, images_ID: torch.Tensor) -> pd.DataFrame:
     """Columns for the rows of both directions: positions and scores of what is ranked best, at most ten each."""
     positions: list[np.ndarray] = []
     scores: list[np.ndarray] = []
@@ -117,7 +120,7 @@ def _best(texts_TD: torch.Tensor, images_ID: torch.Tensor) -> dict[str, list[np.
             found = product(queries[start : start + step], items.T).topk(min(RECALLS[-1], len(items)), dim=1)
             positions += list(found.indices.cpu().numpy())
             scores += list(found.values.cpu().numpy())
-    return {"best": positions, "scores": scores}
+    return pd.DataFrame({"best": positions, "scores": scores})
 
 
 def metrics(image_ranks: np.ndarray, text_ranks: np.ndarray) -> dict[str, float]:

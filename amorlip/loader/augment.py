@@ -41,7 +41,7 @@ class RandomResizedCrop:
 
     def __call__(self, pixels: np.ndarray, generator: random.Random) -> Tensor:
         """A new crop of `pixels`; its memory is in channels_last order."""
-        top, left, height, width = self.box(*pixels.shape[:2], generator)
+        top, left, height, width = self.box(pixels.shape[0], pixels.shape[1], generator)
         crop = torch.from_numpy(pixels[top : top + height, left : left + width]).permute(2, 0, 1)[None]
         # The filter takes any layout, but is a quarter faster on a compact copy.
         crop = crop.contiguous(memory_format=torch.channels_last)

@@ -1,14 +1,37 @@
-"""task.json: where the files of a task are from, and their digests; or why there are none."""
+"""task.json: where the files of a task are from, and their checksums; or why they are missing."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from amorlip.config.load import read_yaml
+from amorlip.common.errors import AmorlipError
+from amorlip.common.records import JsonRecord
 
 RECORD = "task.json"
 
 
+class TaskRecord(JsonRecord):
+    """The contents of task.json. Has either `files` or `missing`."""
+
+    source: dict[str, Any]
+    """The task's source, as in its benchmark; of a hub's repository with the commit that was downloaded."""
+    files: dict[str, str] = {}
+    """Path in the task's folder → sha256."""
+    missing: str | None = None
+    """Why there are no files: the set is gated, private or does not exist."""
+
+
+def read_record(folder: Path) -> TaskRecord:
+    """task.json in a task's folder. Raises AmorlipError if it is missing or faulty."""
+    if not (folder / RECORD).is_file():
+        raise AmorlipError(
+            f"{folder} has no {RECORD}, so it is not the folder of a task; make one with "
+            f'`amorlip tasks --settings \'{{"kind": "folder", "path": "{folder}"}}\' --output OTHER_FOLDER`'
+        )
+    return TaskRecord.read(folder / RECORD)
+
+
 def missing(folder: Path) -> str | None:
-    """Why the task whose folder this is could not be had; None if it was."""
-    return read_yaml(folder / RECORD).get("missing")
+    """Why the files of the task in `folder` are missing; None if they are there."""
+    return read_record(folder).missing

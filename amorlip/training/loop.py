@@ -129,19 +129,19 @@ class Trainer:
 
     def _evaluate(self, task: TaskDefinition, folder: Path) -> dict[str, float]:
         from amorlip.evaluation import suite
+        from amorlip.evaluation.features import Encoder
 
         model, pairs = self.session.model, self.recipe.batch_size // self.recipe.ranks
-        return suite.evaluate(
+        encoder = Encoder(
             model,
             models.eval_transform(model),
             models.tokenizer(self.recipe.model),
-            task,
-            folder,
             device=self.world.device,
             precision=self.recipe.precision,
             batch_size=min(EVALUATION_BATCH, self.recipe.micro_batch_size or pairs),
             workers=self.recipe.loader.workers,
-        )["metrics"]
+        )
+        return suite.evaluate(encoder, task, folder).metrics
 
     def _save(self) -> None:
         with self.journal.paused():

@@ -11,7 +11,7 @@ from amorlip.config.benchmark import Benchmark
 from amorlip.config.load import read_yaml, validate
 from amorlip.evaluation import suite
 from amorlip.evaluation.aggregate import averages
-from amorlip.stages import tasks
+from amorlip.tasks.provide import provide
 from amorlip.tasks.record import missing
 from tests.helpers import REPOSITORY
 from tests.helpers.hub import COMMIT, Hub
@@ -74,17 +74,17 @@ def published(hub, sets, benchmark, tmp_path):
     return small
 
 
-def test_38_sets_and_one_average(toy, hub, published, benchmark, tmp_path):
+def test_38_sets_and_one_average(encoder, hub, published, benchmark, tmp_path):
     values = {}
     for key, task in published.items():
         folder = tmp_path / "tasks" / key
-        tasks.provide(task.source, None, folder)
+        provide(task.source, folder)
         assert json.loads((folder / "task.json").read_text())["source"]["revision"] == COMMIT
         assert not [path for path in folder.rglob("*") if path.suffix in (".py", ".md", ".zip")]
-        result = suite.evaluate(toy.model, toy.preprocess, toy.tokenizer, task, folder, device="cpu", batch_size=8)
-        assert result["main_metric"] == benchmark.tasks[key].main_metric and 0 <= result["value"] <= 1
-        assert (result["groups"] is not None) == (task.kind == "classification_grouped")
-        values[key] = result["value"]
+        result = suite.evaluate(encoder, task, folder)
+        assert result.main_metric == benchmark.tasks[key].main_metric and 0 <= result.value <= 1
+        assert (result.groups is not None) == (task.kind == "classification_grouped")
+        values[key] = result.value
     result = averages(benchmark, values)
     assert len(values) == 38
     assert result["average_38"] == pytest.approx(sum(values.values()) / 38)
@@ -96,7 +96,7 @@ def test_gated_sets_are_left_out_and_the_others_go_on(hub, published, benchmark,
     gated = [published[key].source.repository for key in ("imagenet1k", "winogavil")]
     hub.gated.update(gated)
     for key in ("imagenet1k", "dtd", "winogavil"):
-        tasks.provide(published[key].source, None, tmp_path / key, allow_missing=True)
+        provide(published[key].source, tmp_path / key, allow_missing=True)
     assert [missing(tmp_path / key) is None for key in ("imagenet1k", "dtd", "winogavil")] == [
         False,
         True,
@@ -105,11 +105,11 @@ def test_gated_sets_are_left_out_and_the_others_go_on(hub, published, benchmark,
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
     assert len(lines) == 2 and all(name in line and "gated" in line for name, line in zip(gated, lines, strict=True))
     with pytest.raises(MissingTask):
-        tasks.provide(published["imagenet1k"].source, None, tmp_path / "imagenet1k")
+        provide(published["imagenet1k"].source, tmp_path / "imagenet1k")
 
 
-def test_a_set_of_another_size_is_no_part_of_it(toy, hub, sets, published, tmp_path):
+def test_a_set_of_another_size_is_no_part_of_it(encoder, hub, sets, published, tmp_path):
     task = published["imagenetv2"].model_copy(update={"samples": SAMPLES + 1})
-    tasks.provide(task.source, None, tmp_path / "short")
+    provide(task.source, tmp_path / "short")
     with pytest.raises(AmorlipError, match="12 samples, the benchmark says 13"):
-        suite.evaluate(toy.model, toy.preprocess, toy.tokenizer, task, tmp_path / "short", device="cpu", batch_size=8)
+        suite.evaluate(encoder, task, tmp_path / "short")

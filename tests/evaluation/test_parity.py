@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from amorlip.evaluation import suite
+from amorlip.evaluation.features import Encoder
 
 builder = pytest.importorskip("clip_benchmark.datasets.builder")
 zeroshot_classification = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification")
@@ -24,9 +25,8 @@ def loader(folder, toy, **options):
 
 
 def ours(toy, spec, folder):
-    return suite.evaluate(toy.model, toy.preprocess, toy.tokenizer, spec, folder, device="cpu", batch_size=16)[
-        "metrics"
-    ]
+    encoder = Encoder(toy.model, toy.preprocess, toy.tokenizer, torch.device("cpu"), "float32", 16, workers=0)
+    return suite.evaluate(encoder, spec, folder).metrics
 
 
 @pytest.mark.parametrize("classes", [4, 7])

@@ -14,6 +14,8 @@ from amorlip import models
 from amorlip.common.errors import AmorlipError
 from amorlip.evaluation import suite
 from amorlip.evaluation.feature_cache import FeatureCache
+from amorlip.evaluation.features import Encoder
+from amorlip.evaluation.record import Scores
 
 KINDS = {
     "classification": "acc1",
@@ -46,22 +48,24 @@ def made(sets, task, tmp_path):
 
 def run(toy, made, kind, **keys):
     spec, folder = made[kind]
-    keys = {"device": "cpu", "batch_size": 5, **keys}
-    return suite.evaluate(toy.model, toy.preprocess, toy.tokenizer, spec, folder, **keys)
+    predictions = keys.pop("predictions", None)
+    keys = {"precision": "float32", "batch_size": 5, "workers": 0, **keys}
+    encoder = Encoder(toy.model, toy.preprocess, toy.tokenizer, torch.device("cpu"), **keys)
+    return suite.evaluate(encoder, spec, folder, predictions=predictions)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_gives_the_same_keys_ready_for_json(toy, made, kind):
     result = run(toy, made, kind)
-    assert list(result) == [
+    assert list(result.model_dump()) == [
         "main_metric", "value", "metrics", "samples", "samples_expected", "classes", "groups", "per_class",
         "interval95", "seconds", "images_per_s",
     ]  # fmt: skip
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["main_metric"] == KINDS[kind]
-    assert result["value"] == result["metrics"][KINDS[kind]]
-    assert result["samples"] == (3 if kind == "association" else 24)
-    assert result["images_per_s"] == pytest.approx((21 if kind == "association" else 24) / result["seconds"])
+    assert Scores.model_validate_json(json.dumps(result.model_dump(), allow_nan=False)) == result
+    assert result.main_metric == KINDS[kind]
+    assert result.value == result.metrics[KINDS[kind]]
+    assert result.samples == (3 if kind == "association" else 24)
+    assert result.images_per_s == pytest.approx((21 if kind == "association" else 24) / result.seconds)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,7 +73,7 @@ def test_usable_inside_training(toy, made, kind):
     toy.model.train()
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
     first, second = run(toy, made, kind), run(toy, made, kind)
-    assert first["metrics"] == second["metrics"]
+    assert first.metrics == second.metrics
     assert toy.model.training and toy.model.dropout.training
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
@@ -80,7 +84,7 @@ def test_usable_inside_training(toy, made, kind):
 @pytest.mark.parametrize("kind", ["classification_grouped", "association"])
 def test_workers_and_precision_change_nothing_on_a_cpu(toy, made, kind):
     def without_time(result):
-        return {key: value for key, value in result.items() if key not in ("seconds", "images_per_s")}
+        return result.model_dump(exclude={"seconds", "images_per_s"})
 
     assert without_time(run(toy, made, kind, workers=2, precision="float16")) == without_time(run(toy, made, kind))
 
@@ -92,7 +96,7 @@ def test_predictions_are_written_beside(toy, made, kind, tmp_path):
     rows = pd.read_parquet(path)
     assert len(rows) == {"retrieval": 24 + 48, "association": 3}.get(kind, 24)
     if kind.startswith("classification"):
-        assert rows["correct"].mean() == result["metrics"]["acc1"]
+        assert rows["correct"].mean() == result.metrics["acc1"]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -100,7 +104,7 @@ def test_predictions_are_written_beside(toy, made, kind, tmp_path):
 def test_all_scores_on_request(toy, made, kind, tmp_path):
     """They decide as the other columns say, which stay as they were."""
     run(toy, made, kind, predictions=tmp_path / "plain.parquet")
-    run(toy, made, kind, predictions=tmp_path / "full.parquet", full_predictions=True)
+    run(toy, made, kind, predictions=tmp_path / "full.parquet", full=True)
     plain, full = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("plain", "full"))
     pd.testing.assert_frame_equal(full[plain.columns], plain)
     for row in full.itertuples():
@@ -121,8 +125,8 @@ def test_class_embeddings_are_kept_for_the_next_task(toy, made, tmp_path, monkey
     first = run(toy, made, "classification", cache=FeatureCache(tmp_path / "classes", "toy"))
     monkeypatch.setattr(toy.model, "encode_text", None)
     second = run(toy, made, "classification_grouped", cache=FeatureCache(tmp_path / "classes", "toy"))
-    assert second["per_class"] == first["per_class"]
-    assert first["images_per_s"] > 0 and second["images_per_s"] is None
+    assert second.per_class == first.per_class
+    assert first.images_per_s > 0 and second.images_per_s is None
 
 
 def test_no_speed_is_given_for_images_that_were_not_encoded(toy, made, tmp_path):
@@ -132,7 +136,7 @@ def test_no_speed_is_given_for_images_that_were_not_encoded(toy, made, tmp_path)
     first = run(toy, made, "classification", cache=FeatureCache(tmp_path / "features", "toy"))
     (folder / "zeroshot_classification_templates.txt").write_text("the {c}")
     second = run(toy, made, "classification", cache=FeatureCache(tmp_path / "features", "toy"))
-    assert first["images_per_s"] > 0 and second["images_per_s"] is None and second["seconds"] > 0
+    assert first.images_per_s > 0 and second.images_per_s is None and second.seconds > 0
 
 
 def test_a_failed_evaluation_leaves_no_predictions(toy, made, tmp_path):
@@ -159,8 +163,9 @@ def test_a_folder_that_is_missing(toy, made, tmp_path):
 def test_an_openclip_model(made, kind):
     model = models.create("demo", seed=0)
     spec, folder = made[kind]
-    result = suite.evaluate(
-        model, models.eval_transform(model), models.tokenizer("demo"), spec, folder, device="cpu", batch_size=16
+    encoder = Encoder(
+        model, models.eval_transform(model), models.tokenizer("demo"), torch.device("cpu"), "float32", 16, workers=0
     )
-    assert 0 <= result["value"] <= 1
+    result = suite.evaluate(encoder, spec, folder)
+    assert 0 <= result.value <= 1
     assert model.training

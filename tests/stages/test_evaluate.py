@@ -19,7 +19,7 @@ from amorlip.common import files, provenance
 from amorlip.common.errors import AmorlipError, MissingTask
 from amorlip.config.benchmark import Benchmark, TaskSource
 from amorlip.config.load import read_yaml, validate
-from amorlip.stages import tasks
+from amorlip.tasks.provide import provide
 from amorlip.tasks.record import missing
 from tests.helpers.hub import Hub
 
@@ -31,7 +31,7 @@ def folder(sets, tmp_path):
     """A set of 24 images in six classes, as the stage `tasks` leaves it."""
     names = [f"thing {n}" for n in range(6)]
     source = sets.classification(tmp_path / "mine", sets.pictures(24), [n % 6 for n in range(24)], names, ["a {c}"])
-    tasks.provide(TaskSource(kind="folder", path=str(source)), None, tmp_path / "task")
+    provide(TaskSource(kind="folder", path=str(source)), tmp_path / "task")
     return tmp_path / "task"
 
 
@@ -78,9 +78,9 @@ def test_published_weights_by_name(folder, weights, tmp_path, monkeypatch):
     mean = (0.5, 0.5, 0.5)
     published = {"file": str(weights), "mean": mean, "std": mean, "quick_gelu": True}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "demo", {"mine": published})
-    network, transform, _, path = models.load_published("demo", "mine")
-    assert path == weights and transform.mean.tolist() == list(mean)
-    assert any(type(module).__name__ == "QuickGELU" for module in network.modules())
+    loaded = models.load_published("demo", "mine")
+    assert loaded.weights == weights and loaded.preprocess.mean.tolist() == list(mean)
+    assert any(type(module).__name__ == "QuickGELU" for module in loaded.network.modules())
     found = evaluate(folder, tmp_path / "things.json", "--model", "demo", "--pretrained", "mine")
     assert found["weights_sha256"] == files.sha256(weights)
 
@@ -108,7 +108,7 @@ def test_a_task_of_ones_own_is_one_entry(sets, weights, tmp_path, monkeypatch, s
     hub.repositories["me/things"] = {
         path.relative_to(mine).as_posix(): path.read_bytes() for path in mine.rglob("*") if path.is_file()
     }
-    tasks.provide(benchmark.tasks["things"].source, None, tmp_path / "task")
+    provide(benchmark.tasks["things"].source, tmp_path / "task")
     hub.close()
     arguments = ["--model", "demo", "--pretrained", str(weights)]
     found = evaluate(tmp_path / "task", tmp_path / "t.json", *arguments, settings=read_yaml(tmp_path / "mine.yaml"))
@@ -124,7 +124,7 @@ class Pickled:
     ("model", "pretrained", "words"),
     [
         ("demi", "weights.safetensors", "unknown model 'demi'; did you mean 'demo'"),
-        ("demo", "absent.pt", "absent.pt is no file"),
+        ("demo", "absent.pt", "absent.pt is not a file"),
         ("ViT-B-32", "laion2b_s34b_b79", "did you mean 'laion2b_s34b_b79k'"),
         ("RN50", "weights.safetensors", "not the weights of a 'RN50'"),
         ("demo", "pickled.pt", "not the weights of a 'demo'"),
@@ -152,7 +152,7 @@ def failing(error):
 def test_a_tokenizer_that_cannot_be_had(weights, monkeypatch):
     """The weights are not to blame."""
     monkeypatch.setattr(open_clip, "get_tokenizer", failing(OSError("no route to\nthe hub")))
-    with pytest.raises(AmorlipError, match="^demo: its tokenizer cannot be had .no route to the hub.$"):
+    with pytest.raises(AmorlipError, match="^demo: its tokenizer cannot be loaded .no route to the hub.$"):
         models.load_published("demo", str(weights))
 
 
@@ -186,8 +186,8 @@ def test_a_set_that_is_not_there(weights, tmp_path, capsys):
     """Refused; or noted, where that is allowed: the evaluation then has no value and says why."""
     source = TaskSource(kind="folder", path=str(tmp_path / "nowhere"))
     with pytest.raises(MissingTask, match="no such folder"):
-        tasks.provide(source, None, tmp_path / "task")
-    tasks.provide(source, None, tmp_path / "task", allow_missing=True)
+        provide(source, tmp_path / "task")
+    provide(source, tmp_path / "task", allow_missing=True)
     assert capsys.readouterr().out.startswith("left out: ") and "nowhere" in missing(tmp_path / "task")
     found = evaluate(tmp_path / "task", tmp_path / "t.json", "--model", "demo", "--pretrained", str(weights))
     assert found["value"] is None and "nowhere" in found["missing"] and found["main_metric"] == "acc1"
@@ -212,7 +212,7 @@ def test_a_killed_evaluation_leaves_no_json(sets, weights, tmp_path):
     source = sets.classification(
         tmp_path / "mine", [images[n % 50] for n in range(count)], [n % 6 for n in range(count)], names, ["a {c}"]
     )
-    tasks.provide(TaskSource(kind="folder", path=str(source)), None, tmp_path / "task")
+    provide(TaskSource(kind="folder", path=str(source)), tmp_path / "task")
     output = tmp_path / "out" / "t.json"
     command = [sys.executable, "-m", "amorlip", "evaluate", "--settings", json.dumps({"task": KEYS}), "--key", "t",
                "--folder", str(tmp_path / "task"), "--output", str(output), "--workers", "0", "--model", "demo",

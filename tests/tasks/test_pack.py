@@ -14,8 +14,8 @@ import pytest
 from amorlip.common.errors import AmorlipError
 from amorlip.common.files import sha256
 from amorlip.config.benchmark import TaskSource
-from amorlip.stages import tasks
 from amorlip.tasks import pack
+from amorlip.tasks.provide import provide
 
 IMAGES = {f"pictures/{number}.jpg": b"image %d" % number for number in (2, 0, 1)}
 ROWS = [
@@ -99,7 +99,7 @@ def test_a_folder_of_the_users_is_packed_beside_it(published, tmp_path):
     """The archive stays where it was, and its digest in the record."""
     before = sha256(published / "images.zip")
     output = tmp_path / "task"
-    tasks.provide(TaskSource(kind="folder", path=str(published)), None, output)
+    provide(TaskSource(kind="folder", path=str(published)), output)
     assert sha256(published / "images.zip") == before and sorted(published.iterdir()) == [
         published / "captions.csv", published / "images.zip"
     ]  # fmt: skip
@@ -180,6 +180,6 @@ def test_a_classification_set_with_such_files_beside_is_left_as_it_is(published,
     (published / "classnames.txt").write_text("cat\n")
     (published / "test").mkdir()
     (published / "test" / "0.tar").write_bytes(b"shard")
-    tasks.provide(TaskSource(kind="folder", path=str(published)), None, tmp_path / "task")
+    provide(TaskSource(kind="folder", path=str(published)), tmp_path / "task")
     assert (tmp_path / "task" / "test" / "0.tar").read_bytes() == b"shard"
     assert (tmp_path / "task" / "images.zip").exists()

@@ -19,6 +19,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.config.benchmark import Task
 from amorlip.config.run import Run
 from amorlip.evaluation import suite
+from amorlip.evaluation.record import Scores
 from amorlip.training import checkpoint, loop, metrics, signals
 
 TIMES = {"samples_per_s", "seconds"}
@@ -67,7 +68,7 @@ def test_results_are_complete_and_the_weights_come_last(finished):
     assert (provenance["seed"], provenance["samples_seen"], provenance["skipped_steps"]) == (0, 120, 0)
     assert "step 15/15" in (output / "train.log").read_text()
     assert list((output / "tensorboard").glob("events*"))
-    trained, start = models.load(output / "model.safetensors", "tiny")[0], models.create("tiny", seed=0)
+    trained, start = models.load(output / "model.safetensors", "tiny").network, models.create("tiny", seed=0)
     assert not torch.equal(trained.text_projection, start.text_projection)
 
 
@@ -161,11 +162,11 @@ def evaluations(monkeypatch) -> list[torch.Tensor]:
     """The state of torch's generator at each evaluation, which draws from it, as no evaluation should."""
     calls: list[torch.Tensor] = []
 
-    def evaluate(model, preprocess, tokenizer, task, folder, **options):
+    def evaluate(encoder, task, folder):
         calls.append(torch.get_rng_state())
         torch.rand(3)
-        assert options["precision"] == "bfloat16" and task is TASK and folder == Path("files")
-        return {"metrics": {"acc1": 0.25, "acc5": 0.5}, "value": 0.25}
+        assert encoder.precision == "bfloat16" and task is TASK and folder == Path("files")
+        return Scores(main_metric="acc1", value=0.25, metrics={"acc1": 0.25, "acc5": 0.5})
 
     monkeypatch.setattr(suite, "evaluate", evaluate)
     return calls

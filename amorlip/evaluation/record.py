@@ -1,0 +1,72 @@
+"""The JSON file of an evaluation: one model, one task."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from amorlip.common.records import JsonRecord
+
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class RunIdentity(JsonRecord):
+    """Which model was evaluated."""
+
+    scale: str
+    """`external` for weights that were not trained here."""
+    method: str
+    variant: str | None
+    seed: int
+    model: str | None = None
+    """Of external weights: OpenCLIP's name of the architecture."""
+    pretrained: str | None = None
+    """Of external weights: OpenCLIP's name, or the file."""
+
+
+class _Subject(JsonRecord):
+    """The keys that a file begins with: what was evaluated on what."""
+
+    task: str
+    """Key of the task in its benchmark."""
+    run: RunIdentity
+
+
+class Scores(JsonRecord):
+    """What evaluating a model on a task gives. Scores are fractions."""
+
+    main_metric: str
+    value: Score | None
+    """Of the main metric; None if the task's files are missing."""
+    metrics: dict[str, float] = {}
+    """All metrics of the task's kind."""
+    samples: int | None = None
+    """Images; association: rounds."""
+    samples_expected: int | None = None
+    """As the benchmark gives it; None: any number."""
+    classes: int | None = None
+    groups: dict[str, dict[str, Any]] | None = None
+    """Value of the grouping column → accuracies and count."""
+    per_class: dict[str, list[int]] | None = None
+    """count and correct, in the order of the class names."""
+    interval95: list[float] | None = None
+    """Bootstrap interval of the main metric; None for metrics that `bootstrap` leaves out."""
+    seconds: float | None = None
+    """Of the whole evaluation."""
+    images_per_s: float | None = None
+    """None if features came from the cache, since that is not a speed of the model."""
+
+
+class Evaluation(Scores, _Subject):  # in this order of bases, the file begins with the subject
+    """The contents of an evaluation's JSON file."""
+
+    weights_sha256: str | None = None
+    task_source: dict[str, Any] | None = None
+    """Where the task's files are from, as in task.json."""
+    settings: dict[str, Any] | None = None
+    """Section `evaluation` of the scale."""
+    device: str | None = None
+    versions: dict[str, str] | None = None
+    missing: str | None = None
+    """Why the task was not evaluated."""
