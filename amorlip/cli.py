@@ -51,14 +51,16 @@ def schema(check: bool) -> None:
         print(path)
 
 
-def config(file: Path) -> None:
-    """Check a configuration and print its runs with their complete recipes."""
+def config(files: list[Path]) -> None:
+    """Check the configuration that `snakemake --configfile FILE …` would use; print its runs with complete recipes."""
     import yaml
 
-    from amorlip.config.load import read_yaml
-    from amorlip.study import load_study
+    from amorlip.config.load import merged
+    from amorlip.study import load_study, top_level_layers
 
-    study = load_study(read_yaml(file), file.parent, str(file))
+    folder = Path(__file__).parent.parent / "config"
+    layers = top_level_layers(files, folder)
+    study = load_study(merged(layers), folder, layers=layers)
     runs = {f"{run.scale}/{run.name}": run.model_dump() for _, run in study.runs}
     print(yaml.safe_dump(runs, sort_keys=False), end="")
 
@@ -150,7 +152,9 @@ def parser() -> argparse.ArgumentParser:
     for name, (text, options) in STAGES.items():
         add(name, text, options, partial(run_stage, name))
     add("schema", str(schema.__doc__), "check", schema)
-    add("config", str(config.__doc__), "", config).add_argument("file", type=Path, help="a top-level file")
+    add("config", str(config.__doc__), "", config).add_argument(
+        "files", type=Path, nargs="*", metavar="FILE", help="top-level files, later ones over earlier ones"
+    )
     add("bench", str(bench.__doc__), "output tiny", bench).add_argument("what", choices=BENCHES, help="what to measure")
     return top
 

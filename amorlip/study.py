@@ -1,35 +1,58 @@
-"""From the YAML files under config/ to typed sections and the runs they ask for.
+"""From the YAML files under config/ to typed sections and the runs of a study.
 
-A study is made of a top-level file (`Selection`) and the files it names. Layers are merged key by key, later
-ones winning: file, then `overrides`; for a run: the scale's recipe, the method, what the scale changes in the
-method, what a variant changes. Each layer is validated when it is laid on, so an error names its file.
+A study is made of a top-level file (`Selection`) and the files it names. Layers are merged key by key, later ones
+winning: file, then `overrides`; for a run: the scale's recipe, the method, what the scale changes in the method, what a
+variant changes. The result is checked, and an error names the file and line where the value was written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from amorlip.common import files
 from amorlip.common.errors import AmorlipError, one_line, unknown_key
-from amorlip.config.base import Section
+from amorlip.config import checks
+from amorlip.config.base import Section, refused
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.corpus import Corpus
-from amorlip.config.experiment import Experiment, Variant, options_type
-from amorlip.config.load import merge, read_yaml, validate
-from amorlip.config.method import Method, MethodLayer
-from amorlip.config.objectives import OBJECTIVES, settings_type
+from amorlip.config.experiment import Experiment
+from amorlip.config.layers import Layer, read_layer
+from amorlip.config.load import blaming, merged, validate_layers
+from amorlip.config.method import Method
+from amorlip.config.named_files import KINDS, NamedFiles
+from amorlip.config.objectives import settings_type
 from amorlip.config.recipe import Recipe
 from amorlip.config.run import Run
 from amorlip.config.scale import Scale
 from amorlip.config.study import Selection
 
-S = TypeVar("S", bound=Section)
+@dataclass(frozen=True)
+class Resolved:
+    """A method at a scale, or a variant of it: recipe and settings, and the layers they were merged from."""
+
+    title: str
+    objective: str
+    settings: Section
+    recipe: Recipe
+    recipe_layers: list[Layer]
+
+    def run(self, scale: str, method: str, variant: str | None, seed: int) -> Run:
+        """The run of one seed."""
+        return Run(
+            scale=scale,
+            method=method,
+            variant=variant,
+            seed=seed,
+            objective=self.objective,
+            settings=self.settings.model_dump(),
+            recipe=self.recipe,
+        )
 
 
 @dataclass(frozen=True)
@@ -37,108 +60,124 @@ class Study:
     """A resolved configuration: the selection, the sections it names, and the runs of its experiments."""
 
     selection: Selection
-    folder: Path
+    files: NamedFiles
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the named files."""
+        return self.files.folder
 
     # -- the named files
-
-    def _read(self, kind: str, name: str, section: type[S]) -> S:
-        path = self.folder / kind / f"{name}.yaml"
-        if not path.is_file():
-            known = [file.stem for file in (self.folder / kind).glob("*.yaml")]
-            raise AmorlipError(f"{self.folder / kind}: {unknown_key(name, known, 'file')}")
-        data = read_yaml(path)
-        read = validate(section, data, str(path))
-        layer = getattr(self.selection.overrides, kind).get(name, {})
-        return validate(section, merge(data, layer), f"overrides.{kind}.{name}") if layer else read
 
     @cached_property
     def scales(self) -> dict[str, Scale]:
         """Name → scale."""
-        return {name: self._read("scales", name, Scale) for name in self.selection.scales}
+        return self.files.read_all("scales", self.selection.scales, Scale)
 
     @cached_property
     def experiments(self) -> dict[str, Experiment]:
         """Name → experiment."""
-        experiments = {name: self._read("experiments", name, Experiment) for name in self.selection.experiments}
-        for name, experiment in experiments.items():
-            where = f"{self.folder}/experiments/{name}.yaml: options"
-            validate(options_type(experiment.kind, experiment.function), experiment.options, where)
-        return experiments
+        return self.files.read_all("experiments", self.selection.experiments, Experiment)
+
+    @cached_property
+    def options(self) -> dict[str, Section]:
+        """Experiment → the options of its table or figure."""
+        options = {}
+        for name, experiment in self.experiments.items():
+            layers = self.files.layers("experiments", name)
+            with blaming(layers):
+                section = checks.options_of(experiment)
+            options[name] = validate_layers(section, [layer.part("options") for layer in layers])
+        return options
 
     @cached_property
     def methods(self) -> dict[str, Method]:
         """Name → method: the selected ones and those that variants refer to."""
-        names = [*self.selection.methods]
-        names += [v.method for e in self.experiments.values() for v in e.variants if v.method not in names]
-        return {name: self._read("methods", name, Method) for name in names}
+        methods = self.files.read_all("methods", self.selection.methods, Method)
+        for name, experiment in self.experiments.items():
+            layers = self.files.layers("experiments", name)
+            for position, variant in enumerate(experiment.variants):
+                key = ("variants", position, "method")
+                methods[variant.method] = self.files.read("methods", variant.method, Method, layers, *key)
+        return methods
 
     @cached_property
     def corpora(self) -> dict[str, Corpus]:
-        """Name → corpus: those that scales or tasks use."""
-        names = {run.recipe.corpus for _, run in self.runs}
-        names |= {task.source.corpus for task in self.benchmark.tasks.values() if task.source.corpus}
-        return {name: self._read("corpora", name, Corpus) for name in sorted(names)}
+        """Name → corpus: those that runs or tasks use."""
+        corpora: dict[str, Corpus] = {}
+        tasks = self.benchmark.tasks
+        for experiment in self.experiments:
+            for *_, resolved in self._rows(experiment):
+                name = resolved.recipe.corpus
+                corpora[name] = self.files.read("corpora", name, Corpus, resolved.recipe_layers, "corpus")
+        layers = self.files.layers("benchmarks", self.selection.benchmark)
+        for key, task in tasks.items():
+            if name := task.source.corpus:
+                corpora[name] = self.files.read("corpora", name, Corpus, layers, "tasks", key, "source", "corpus")
+        return dict(sorted(corpora.items()))
 
     @cached_property
     def benchmark(self) -> Benchmark:
         """The benchmark."""
-        return self._read("benchmarks", self.selection.benchmark, Benchmark)
+        return self.files.read("benchmarks", self.selection.benchmark, Benchmark, self.files.top_level, "benchmark")
 
     # -- runs
 
-    def _run(self, scale_name: str, method_name: str, seed: int, variant: Variant | None) -> Run:
-        scale, method = self.scales[scale_name], self.methods[method_name]
-        layers: list[tuple[str, MethodLayer]] = [
-            (f"methods/{method_name}.yaml", method),
-            (f"scales/{scale_name}.yaml: methods.{method_name}", scale.methods.get(method_name, MethodLayer())),
-        ]
-        if variant:
-            layers.append((f"variant {variant.name}", variant))
-        if method.objective not in OBJECTIVES:
-            where = f"{self.folder}/methods/{method_name}.yaml: objective"
-            raise AmorlipError(f"{where}: {unknown_key(method.objective, OBJECTIVES, 'objective')}")
-        keys = settings_type(method.objective)
-        recipe, settings = scale.recipe.model_dump(), {}
-        for where, layer in layers:
-            recipe = merge(recipe, layer.recipe)
-            settings = merge(settings, layer.settings)
-            checked = validate(Recipe, recipe, f"{self.folder}/{where}: recipe")
-            settings_checked = validate(keys, settings, f"{self.folder}/{where}: settings")
-        self._check_recipe(checked, scale_name)
-        return Run(
-            scale=scale_name,
-            method=method_name,
-            variant=variant.name if variant else None,
-            seed=seed,
-            objective=method.objective,
-            settings=settings_checked.model_dump(),
-            recipe=checked,
+    @cached_property
+    def _resolutions(self) -> dict[tuple[str, str, tuple[str, int] | None], Resolved]:
+        return {}
+
+    def resolve(self, scale: str, method: str, variant: tuple[str, int] | None = None) -> Resolved:
+        """A method at a scale, or with `variant` (experiment, position in its list) that variant of it."""
+        key = (scale, method, variant)
+        if key not in self._resolutions:
+            self._resolutions[key] = self._resolve(*key)
+        return self._resolutions[key]
+
+    def _resolve(self, scale: str, method: str, variant: tuple[str, int] | None) -> Resolved:
+        of_scale, of_method = self.files.layers("scales", scale), self.files.layers("methods", method)
+        title, objective = self.methods[method].title, self.methods[method].objective
+        with blaming(of_method):
+            checks.check_objective(objective)
+        changes = [*of_method, *(layer.part("methods", method) for layer in of_scale)]
+        if variant is not None:
+            experiment, position = variant
+            title = self.experiments[experiment].variants[position].title
+            listed = [layer for layer in self.files.layers("experiments", experiment) if "variants" in layer.data]
+            changes.append(listed[-1].part("variants", position))
+        recipe_layers = [layer.part("recipe") for layer in (*of_scale, *changes)]
+        settings_layers = [layer.part("settings") for layer in changes]
+        return Resolved(
+            title=title,
+            objective=objective,
+            settings=validate_layers(settings_type(objective), settings_layers),
+            recipe=validate_layers(Recipe, recipe_layers),
+            recipe_layers=recipe_layers,
         )
 
-    def _check_recipe(self, recipe: Recipe, scale: str) -> None:
-        where = f"{self.folder}/scales/{scale}.yaml: recipe"
-        for task in recipe.epoch_tasks:
-            if task not in self.benchmark.tasks:
-                raise AmorlipError(f"{where}.epoch_tasks: {unknown_key(task, self.benchmark.tasks, 'task')}")
-        if recipe.batch_size % recipe.ranks:
-            raise AmorlipError(f"{where}: batch_size {recipe.batch_size} is no multiple of ranks {recipe.ranks}")
+    def _rows(self, name: str) -> list[tuple[str, str, str | None, Resolved]]:
+        """(scale, method, variant, resolved) of an experiment: scales × (methods, then variants)."""
+        experiment = self.experiments[name]
+        scales = self.selection.scales if experiment.scales is None else experiment.scales
+        methods = self.selection.methods if experiment.methods is None else experiment.methods
+        with blaming(self.files.layers("experiments", name)):
+            for key, chosen, known in (("scales", scales, self.scales), ("methods", methods, self.methods)):
+                for item in chosen:
+                    if item not in known:
+                        raise refused(unknown_key(item, known, key[:-1]), key)
+        rows: list[tuple[str, str | None, tuple[str, int] | None]] = [(method, None, None) for method in methods]
+        rows += [(each.method, each.name, (name, number)) for number, each in enumerate(experiment.variants)]
+        return [
+            (scale, method, variant, self.resolve(scale, method, where))
+            for scale in scales
+            for method, variant, where in rows
+        ]
 
     def experiment_runs(self, name: str) -> list[tuple[str, Run]]:
         """(title, run) of the runs that an experiment shows: scales × (methods, then variants) × seeds."""
-        experiment = self.experiments[name]
-        where = f"{self.folder}/experiments/{name}.yaml"
-        scales = self.selection.scales if experiment.scales is None else experiment.scales
-        methods = self.selection.methods if experiment.methods is None else experiment.methods
-        for chosen, known, what in ((scales, self.scales, "scale"), (methods, self.methods, "method")):
-            for item in chosen:
-                if item not in known:
-                    raise AmorlipError(f"{where}: {unknown_key(item, known, what)}")
-        rows = [(self.methods[method].title, method, None) for method in methods]
-        rows += [(variant.title, variant.method, variant) for variant in experiment.variants]
         return [
-            (title, self._run(scale, method, seed, variant))
-            for scale in scales
-            for title, method, variant in rows
+            (resolved.title, resolved.run(scale, method, variant, seed))
+            for scale, method, variant, resolved in self._rows(name)
             for seed in self.selection.seeds
         ]
 
@@ -150,7 +189,8 @@ class Study:
             for title, run in self.experiment_runs(experiment):
                 known = distinct.setdefault((run.scale, run.name), (title, run))
                 if known[1] != run:
-                    raise AmorlipError(f"{self.folder}/experiments/{experiment}.yaml: another run is named {run.name}")
+                    with blaming(self.files.layers("experiments", experiment)):
+                        raise refused(f"two different runs have the name '{run.name}'; rename one variant", "variants")
         if not distinct:
             raise AmorlipError("the study has no runs; name at least one scale, method and experiment")
         return list(distinct.values())
@@ -159,25 +199,85 @@ class Study:
         """The run of that name."""
         return next(run for _, run in self.runs if (run.scale, run.name) == (scale, name))
 
+    # -- checks
 
-def load_study(selection: Mapping[str, Any], folder: Path, where: str = "configuration") -> Study:
+    def check(self) -> None:
+        """Resolve everything, and check what needs several sections or the user's files. Raises AmorlipError."""
+        self._check_overrides()
+        for name in self.experiments:
+            for scale, _, _, resolved in self._rows(name):
+                self._check_recipe(scale, resolved)
+            self._check_options(name)
+        for name, model in self.selection.external_models.items():
+            with blaming(self.files.top_level, "external_models", name):
+                checks.check_external_model(model)
+                checks.check_weights(model)
+        for name, corpus in self.corpora.items():
+            with blaming(self.files.layers("corpora", name)):
+                checks.check_lists(corpus)
+        for key, task in self.benchmark.tasks.items():
+            with blaming(self.files.layers("benchmarks", self.selection.benchmark), "tasks", key):
+                if task.source.kind == "emoji" and task.source.corpus is not None:
+                    checks.check_emoji_corpus(task, self.corpora[task.source.corpus])
+                if not self.selection.allow_missing_tasks:
+                    checks.check_task_folder(task)
+
+    def _check_overrides(self) -> None:
+        for kind in KINDS:
+            used = [self.selection.benchmark] if kind == "benchmarks" else getattr(self, kind)
+            for name in getattr(self.selection.overrides, kind):
+                with blaming(self.files.top_level, "overrides", kind):
+                    if name not in used:
+                        raise refused(unknown_key(name, used, "name"), name)
+
+    def _check_recipe(self, scale: str, resolved: Resolved) -> None:
+        resources = self.scales[scale].train_resources
+        with blaming(resolved.recipe_layers):
+            checks.check_model(resolved.recipe)
+            checks.check_epoch_tasks(resolved.recipe, self.benchmark)
+            checks.check_gpus(resolved.recipe, resources)
+            checks.check_cpus(resolved.recipe, resources)
+            checks.check_logit_bias(resolved.settings, resolved.recipe)
+            checks.check_local_negatives(resolved.settings, resolved.recipe)
+
+    def _check_options(self, name: str) -> None:
+        options = self.options[name]
+        with blaming(self.files.layers("experiments", name), "options"):
+            checks.check_shown_tasks(options, self.benchmark)
+            checks.check_followed_task(options, [resolved.recipe for *_, resolved in self._rows(name)])
+            checks.check_published(options, self.folder)
+
+
+def load_study(
+    selection: Mapping[str, Any],
+    folder: Path,
+    where: str = "configuration",
+    layers: Sequence[Layer] = (),
+) -> Study:
     """Resolve and check a whole study.
 
     Args:
-        selection: content of the top-level file.
-        folder: the folder with scales/, methods/, corpora/, benchmarks/ and experiments/.
-        where: name of the top-level file, for messages.
+        selection: content of the top-level configuration.
+        folder: the folder with scales/, methods/, corpora/, benchmarks/, experiments/ and paper/.
+        where: name of the top-level configuration, for messages about keys that none of `layers` has.
+        layers: what `selection` was merged from, for messages; see `top_level_layers`.
 
     Raises:
-        AmorlipError: with one line that names file, key, value and the nearest known key.
+        AmorlipError: with one line that names file, line, key, value and the nearest known key.
     """
-    study = Study(validate(Selection, selection, where), folder)
-    for kind in ("corpora", "scales", "methods", "benchmarks", "experiments"):
-        used = [study.selection.benchmark] if kind == "benchmarks" else getattr(study, kind)
-        for name in getattr(study.selection.overrides, kind):
-            if name not in used:
-                raise AmorlipError(f"{where}: overrides.{kind}: {unknown_key(name, used, 'name')}")
+    known = list(layers) if merged(layers) == dict(selection) else [Layer(selection, where)]
+    study = Study(validate_layers(Selection, known), NamedFiles(folder, known))
+    study.check()
     return study
+
+
+def top_level_layers(files: Sequence[Path], folder: Path, given: Mapping[str, Any] | None = None) -> list[Layer]:
+    """The layers of a top-level configuration, as Snakemake lays them over each other.
+
+    `folder`/config.yaml, then `files` (those after `--configfile`) in order, then `given` (what follows `--config`).
+    """
+    layers = [read_layer(path) for path in (folder / "config.yaml", *files)]
+    return [*layers, *([Layer(given, "--config")] if given else [])]
 
 
 def require_tasks(study: Study, folder: Path) -> None:

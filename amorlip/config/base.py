@@ -28,7 +28,7 @@ def _name(value: Any) -> Any:
     if isinstance(value, str) and not re.fullmatch(NAME, value):
         reason = ""
         if "-" in value:
-            reason = "; '-' separates method, variant and seed in the name of a run"
+            reason = " ('-' separates method, variant and seed in the names of runs)"
         raise ValueError(f"'{value}' may hold letters, digits, '_' and '.' only, and not begin with '.'{reason}")
     return value
 
@@ -68,10 +68,15 @@ Natural = Annotated[Integer, Field(ge=0)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
 
 
-def refused(key: str, message: str) -> PydanticCustomError:
-    """The error of a validator that looks at a whole section; `key` is the one to change, nested keys joined by `.`."""
+def refused(message: str, *keys: str | tuple[Any, ...]) -> PydanticCustomError:
+    """The error of a validator that looks at more than one value.
+
+    `keys` are those to change, as seen from the checked section (a nested one as a tuple); the error is reported where
+    the one of them was written that came last.
+    """
+    paths = [key if isinstance(key, tuple) else (key,) for key in keys] or [()]
     # pydantic fills in {…} of a template; the message is a value, since it may hold braces
-    return PydanticCustomError("amorlip", "{message}", {"message": message, "key": key})
+    return PydanticCustomError("amorlip", "{message}", {"message": message, "keys": paths})
 
 
 class Section(BaseModel):
@@ -87,7 +92,7 @@ class Section(BaseModel):
         if isinstance(data, dict):
             for key in data:
                 if key not in cls.model_fields:
-                    raise refused(str(key), f"{unknown_key(key, cls.model_fields)} (its value: {data[key]!r})")
+                    raise refused(f"{unknown_key(key, cls.model_fields)} (its value: {data[key]!r})", (key,))
         return data
 
     def deciding(self, *unneeded: str) -> dict[str, Any]:
@@ -119,7 +124,8 @@ def nested_sections(annotation: Any) -> list[tuple[tuple[str, ...], type[Section
     """The sections below a key, each with what is between the key and them: `*` for a mapping, `[]` for a list."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [((), annotation)]
-    step = {dict: ("*",), list: ("[]",)}.get(typing.get_origin(annotation), ())
+    origin = typing.get_origin(annotation)
+    step = ("*",) if origin is dict else ("[]",) if origin is list else ()
     return [
         (step + deeper, section)
         for argument in typing.get_args(annotation)

@@ -7,7 +7,22 @@ from typing import Annotated, Literal
 from pydantic import model_validator
 
 from amorlip.common.errors import unknown_key
-from amorlip.config.base import Affects, Count, Fraction, Key, Name, Section
+from amorlip.config.base import Affects, Count, Fraction, Key, Name, Section, refused
+
+EmojiTask = Literal[
+    "openmoji", "fluent_3d", "heldout_instances", "subgroups", "quickdraw", "digits", "heldout_names", "association",
+    "styles",
+]  # fmt: skip
+"""The task sets of `amorlip.emoji.task_sets`, which Snakemake does not import: it would load pandas in every job."""
+
+_CLASSIFICATION = ("acc1", "acc5", "mean_per_class_recall", "F1-macro_all")
+METRICS = {
+    "classification": _CLASSIFICATION,
+    "classification_grouped": (*_CLASSIFICATION, "acc_worst_region", "acc_wg", "acc_top5_wg"),
+    "retrieval": ("mean_recall@1", "mean_recall@5"),
+    "association": ("jaccard_score", "jaccard_score_10-12"),
+}
+"""Kind of task → the main metrics that its evaluator gives."""
 
 
 class TaskSource(Section):
@@ -17,21 +32,21 @@ class TaskSource(Section):
     """`emoji`: built from an emoji corpus; `hub`: a Hugging Face dataset repository; `folder`: already on disk."""
     corpus: Name | None = None
     """emoji: whose pictures."""
-    builder: Name | None = None
+    builder: EmojiTask | None = None
     """emoji: which of the task sets of `amorlip.emoji.task_sets`."""
     repository: str | None = None
     """hub: owner/name."""
     revision: str = "main"
     """hub: commit, tag or branch."""
     path: str | None = None
-    """folder: where it lies."""
+    """folder: its path, from the working directory."""
 
     @model_validator(mode="after")
     def _complete(self) -> TaskSource:
         needed = {"emoji": ("corpus", "builder"), "hub": ("repository",), "folder": ("path",)}[self.kind]
         for key in needed:
             if getattr(self, key) is None:
-                raise ValueError(f"a source of kind '{self.kind}' needs the key '{key}'")
+                raise refused(f"a source of kind '{self.kind}' needs the key '{key}'", "kind")
         return self
 
 
@@ -50,7 +65,7 @@ class TaskDefinition(Section):
     classes: Count | None = None
     """Number of classes; another number of class names is an error."""
     shared_images: bool = False
-    """classification: keep the images' features beside the results, for tasks of the same files in the same order."""
+    """classification: keep the images' features next to the results, for tasks of the same files in the same order."""
     metadata: list[Name] = []
     """classification_grouped: the columns of the samples' metadata vectors."""
     group_by: Name | None = None
@@ -59,7 +74,22 @@ class TaskDefinition(Section):
     @model_validator(mode="after")
     def _groups_are_columns(self) -> TaskDefinition:
         if self.group_by is not None and self.group_by not in self.metadata:
-            raise ValueError(f"group_by: {unknown_key(self.group_by, self.metadata, 'metadata column')}")
+            raise refused(unknown_key(self.group_by, self.metadata, "metadata column"), "group_by", "metadata")
+        return self
+
+    @model_validator(mode="after")
+    def _kind_gives_the_main_metric(self) -> TaskDefinition:
+        metric, known = self.main_metric, METRICS[self.kind]
+        if metric not in known:
+            raise refused(
+                f"'{metric}' is not a metric of the kind '{self.kind}', which gives {', '.join(known)}",
+                "main_metric",
+                "kind",
+            )
+        if metric in ("acc_worst_region", "acc_wg", "acc_top5_wg") and self.group_by is None:
+            raise refused(f"'{metric}' needs the key 'group_by'", "main_metric")
+        if metric in ("acc5", "acc_top5_wg") and self.classes is not None and self.classes < 5:
+            raise refused(f"'{metric}' needs at least five classes, not {self.classes}", "main_metric", "classes")
         return self
 
 
@@ -109,12 +139,13 @@ class Benchmark(Section):
         for key, average in self.averages.items():
             for task in average.tasks or []:
                 if task not in self.tasks:
-                    raise ValueError(f"averages.{key}: {unknown_key(task, self.tasks, 'task')}")
+                    raise refused(unknown_key(task, self.tasks, "task"), ("averages", key, "tasks"))
         if both := self.tasks.keys() & self.averages.keys():
-            raise ValueError(f"'{min(both)}' is both a task and an average; rename one")
+            name = min(both)
+            raise refused(f"'{name}' is both a task and an average; rename one", ("averages", name), ("tasks", name))
         known = [*self.tasks, *self.averages]
-        for group in self.columns:
+        for number, group in enumerate(self.columns):
             for column in group.columns:
                 if column not in known:
-                    raise ValueError(f"columns '{group.title}': {unknown_key(column, known, 'task or average')}")
+                    raise refused(unknown_key(column, known, "task or average"), ("columns", number, "columns"))
         return self

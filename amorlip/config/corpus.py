@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from amorlip.config.base import Affects, Count, Fraction, Name, Natural, PackageName, Section, Seed
+from amorlip.config.base import Affects, Count, Fraction, Name, Natural, PackageName, Section, Seed, refused
 
 
 class Package(Section):
@@ -24,6 +24,12 @@ class Package(Section):
     style: Name | None = None
     """Name of the drawing style, for the roles `style` and `heldout_style`."""
 
+    @model_validator(mode="after")
+    def _pictures_have_a_style(self) -> Package:
+        if self.role in ("style", "heldout_style") and self.style is None:
+            raise refused(f"a package with the role '{self.role}' needs the key 'style'", "role")
+        return self
+
 
 class EmojiSource(Section):
     """Pictures of emoji by many artists, with human-written names and tags: the demo's corpus and benchmark."""
@@ -39,6 +45,13 @@ class EmojiSource(Section):
     seed: Seed = 0
     """Seed of the split into held-out and training names."""
 
+    @model_validator(mode="after")
+    def _one_package_names_the_emoji(self) -> EmojiSource:
+        count = sum(package.role == "names" for package in self.packages.values())
+        if count != 1:
+            raise refused(f"exactly one package must have the role 'names', not {count}", "packages")
+        return self
+
 
 class UrlList(Section):
     """A tab-separated list without header."""
@@ -47,6 +60,12 @@ class UrlList(Section):
     """Address of the list (http, https or file)."""
     columns: list[Literal["url", "caption"]]
     """Order of its two columns."""
+
+    @model_validator(mode="after")
+    def _has_both_columns(self) -> UrlList:
+        if sorted(self.columns) != ["caption", "url"]:
+            raise refused(f"must be 'url' and 'caption', each once, in the list's order, not {self.columns}", "columns")
+        return self
 
 
 class UrlSource(Section):
@@ -89,16 +108,24 @@ class ImageStorage(Section):
     min_image_size: Natural = 0
     """Images with a shorter side below this are refused [pixels]."""
 
+    @model_validator(mode="after")
+    def _quality_is_in_the_range_of_the_format(self) -> ImageStorage:
+        most = {"jpg": 100, "png": 9, "webp": 100}[self.encode_format]
+        if self.encode_quality > most:
+            what = "the compression level of png" if self.encode_format == "png" else f"{self.encode_format}'s quality"
+            raise refused(f"{what} is at most {most}, not {self.encode_quality}", "encode_quality", "encode_format")
+        return self
+
 
 class DownloadSettings(Section):
-    """Speed and patience of the download; none of these keys changes the corpus, so none reruns it."""
+    """Speed and timeouts of the download. None of these keys changes the corpus, so none runs a stage again."""
 
     processes: Count = 2
     """Worker processes."""
     threads: Count = 32
     """Download threads per process."""
     timeout_s: Count = 10
-    """Patience per image [s]."""
+    """Timeout per image [s]."""
     retries: Natural = 1
     """Passes over the failed addresses after the first."""
 
@@ -123,12 +150,12 @@ class Corpus(Section):
     samples_per_shard: Count = 10000
     """Pairs per shard."""
     min_yield: Fraction = 0.5
-    """The workflow stops if a smaller fraction of the requested pairs could be had."""
+    """The workflow stops if a smaller fraction of the requested pairs was downloaded."""
     published_pairs: Annotated[Count | None, Affects.DISPLAY] = None
-    """Training pairs the paper's authors obtained; printed under the tables beside ours."""
+    """Training pairs the paper's authors obtained; printed under the tables next to ours."""
 
     @model_validator(mode="after")
     def _chosen_source_is_described(self) -> Corpus:
         if getattr(self, self.source) is None:
-            raise ValueError(f"source is '{self.source}', but the section '{self.source}' is missing")
+            raise refused(f"'{self.source}' needs the section '{self.source}', which is missing", "source")
         return self

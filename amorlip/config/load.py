@@ -1,49 +1,26 @@
-"""YAML files to typed sections, and errors that name the file and the key."""
+"""YAML files to typed sections, and errors that name the file, the line and the key."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
-from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.errors import AmorlipError
 from amorlip.config.base import Section
+from amorlip.config.layers import KeyPath, Layer, blamed, read_layer
 
 S = TypeVar("S", bound=Section)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which plain YAML silently keeps the last."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise AmorlipError(f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: key '{key}' twice")
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises AmorlipError if it cannot be read or is no mapping."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            value = yaml.load(file, _Loader)
-    except OSError as error:
-        raise AmorlipError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AmorlipError(f"{path}: not valid YAML: {one_line(error)}") from error
-    if not isinstance(value, dict):
-        raise AmorlipError(f"{path}: expected keys with values, got {type(value).__name__}")
-    return value
+    """The mapping in a YAML file. Raises AmorlipError if it cannot be read or is not a mapping."""
+    return dict(read_layer(path).data)
 
 
 def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,15 +32,52 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def merged(layers: Sequence[Layer]) -> dict[str, Any]:
+    """The layers laid over each other, later ones winning."""
+    return reduce(merge, (layer.data for layer in layers), {})
+
+
 def validate(section: type[S], data: Mapping[str, Any], where: str) -> S:
-    """`data` as a `section`. Raises AmorlipError with one line: file, key, what is wrong, value."""
+    """`data` as a `section`. Raises AmorlipError with one line: `where`, key, what is wrong, value."""
+    return validate_layers(section, [Layer(data, where)])
+
+
+def validate_layers(section: type[S], layers: Sequence[Layer]) -> S:
+    """The layers laid over each other as a `section`.
+
+    Only the result is checked, so a layer may correct another one. Raises AmorlipError with one line: the file and line
+    where the value was written, its key, what is wrong, the value.
+    """
     try:
-        return section.model_validate(data)
+        return section.model_validate(merged(layers))
     except ValidationError as error:
         first, *others = error.errors(include_url=False)
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] != "value_error" and first["type"] != "missing":
+        path: KeyPath = tuple(part for part in first["loc"] if part != "[key]")
+        kind, message, context = first["type"], first["msg"].removeprefix("Value error, "), first.get("ctx", {})
+        if kind == "missing":
+            message = "this key is required"
+        elif kind not in ("value_error", "amorlip"):
             message = f"{message[0].lower()}{message[1:]}, got {first['input']!r}"
+        place = _place(layers, path, context.get("keys", [()]), missing=kind == "missing")
         more = f" (and {len(others)} more)" if others else ""
-        raise AmorlipError(": ".join(part for part in (where, key, message) if part) + more) from error
+        raise AmorlipError(f"{place}: {message}{more}") from error
+
+
+@contextmanager
+def blaming(layers: Sequence[Layer], *path: Any) -> Iterator[None]:
+    """Report a check's `base.refused` at the place where `layers` wrote its keys, which are below `path`."""
+    try:
+        yield
+    except PydanticCustomError as error:
+        context = error.context or {}
+        raise AmorlipError(f"{_place(layers, path, context['keys'])}: {context['message']}") from error
+
+
+def _place(layers: Sequence[Layer], path: KeyPath, keys: Sequence[KeyPath], *, missing: bool = False) -> str:
+    """Where the first of the `keys` below `path` was written that the uppermost layer wrote."""
+    found = [blamed(layers, (*path, *key), missing=missing) for key in keys]
+    written = [entry for entry, key in zip(found, keys, strict=True) if len(entry[2]) == len(path) + len(key)]
+    _, layer, known = max(written or found[:1], key=lambda entry: entry[0])
+    if missing or not written:  # the key itself is not in a file, but should be named
+        known = (*path, *keys[0])
+    return layer.place(known)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from amorlip.common.errors import AmorlipError, unknown_key
-from amorlip.config.base import Count, Float, Fraction, NonNegative, Positive, Section
+from amorlip.config.base import Count, Float, Fraction, NonNegative, Positive, Section, refused
 
 
 class Clip(Section):
@@ -69,6 +69,13 @@ class Amorlip(Section):
     """`times_ranks`: the rate is multiplied with the number of ranks."""
     grad_clip: Positive | None = 1.0
     """Largest gradient norm of the networks; null: no clipping."""
+
+    @model_validator(mode="after")
+    def _rho_changes_are_in_order(self) -> Amorlip:
+        starts = [change.from_fraction for change in self.rho_schedule]
+        if any(later <= earlier for earlier, later in zip(starts, starts[1:], strict=False)):
+            raise refused(f"from_fraction must grow from one change to the next, not {starts}", "rho_schedule")
+        return self
 
 
 class AmorlipL2Log(Amorlip):

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from amorlip.config.base import Affects, Count, Float, Fraction, Name, Natural, NonNegative, Positive, Section
+from pydantic import Field, model_validator
+
+from amorlip.common.errors import AmorlipError
+from amorlip.config.base import (
+    Affects,
+    Count,
+    Float,
+    Fraction,
+    Integer,
+    Name,
+    Natural,
+    NonNegative,
+    Positive,
+    Section,
+    refused,
+)
 
 
 class Optimizer(Section):
@@ -47,6 +62,12 @@ class LogitScale(Section):
     drop: LogitScaleDrop | None = None
     """A step rule for `lr`."""
 
+    @model_validator(mode="after")
+    def _starts_in_its_bounds(self) -> LogitScale:
+        if not 1 <= self.init <= self.max:
+            raise refused(f"init must be between 1 and max ({self.max:g}), not {self.init:g}", "init", "max")
+        return self
+
 
 class Schedule(Section):
     """Learning rate over steps: linear warmup, then cosine to zero at the last step."""
@@ -63,6 +84,16 @@ class Augmentation(Section):
     crop_scale_max: Fraction = 1.0
     """Largest area of the crop."""
 
+    @model_validator(mode="after")
+    def _smallest_crop_is_not_larger(self) -> Augmentation:
+        if self.crop_scale_min > self.crop_scale_max:
+            raise refused(
+                f"crop_scale_min ({self.crop_scale_min:g}) is larger than crop_scale_max ({self.crop_scale_max:g})",
+                "crop_scale_min",
+                "crop_scale_max",
+            )
+        return self
+
 
 class LoaderSettings(Section):
     """Order and speed of the data."""
@@ -74,13 +105,13 @@ class LoaderSettings(Section):
 
 
 class Recipe(Section):
-    """All that decides a training run beside the method: the part of a scale that a method may change."""
+    """Everything that decides a training run, except the method: the part of a scale that a method may change."""
 
     corpus: Name
     """File in corpora/."""
     model: str
     """OpenCLIP architecture, or one of amorlip/architectures/."""
-    batch_size: Count
+    batch_size: Annotated[Integer, Field(ge=2)]
     """Global batch [pairs]."""
     micro_batch_size: Count | None = None
     """Pairs per forward pass on a rank, for small GPUs; null: the rank's whole batch at once. The gradient is the whole
@@ -118,3 +149,27 @@ class Recipe(Section):
     """A non-finite loss or gradient: `stop` at the next logging window, or `skip` the step and count it."""
     epoch_tasks: list[str] = []
     """Tasks of the benchmark that are evaluated after each epoch, inside training."""
+
+    @model_validator(mode="after")
+    def _batch_is_divided_evenly(self) -> Recipe:
+        try:
+            pairs = pairs_per_rank(self.batch_size, self.ranks)
+        except AmorlipError as error:
+            raise refused(str(error), "batch_size", "ranks") from error
+        if pairs % (self.micro_batch_size or pairs):
+            raise refused(
+                f"micro_batch_size {self.micro_batch_size} does not divide the {pairs} pairs of a rank; "
+                "use a divisor of batch_size / ranks",
+                "micro_batch_size",
+                "batch_size",
+                "ranks",
+            )
+        return self
+
+
+def pairs_per_rank(batch_size: int, ranks: int) -> int:
+    """Each rank's part of the global batch [pairs]. Raises AmorlipError if the parts are not equal."""
+    pairs, rest = divmod(batch_size, ranks)
+    if rest or not pairs:
+        raise AmorlipError(f"batch_size {batch_size} is not a multiple of ranks {ranks}")
+    return pairs

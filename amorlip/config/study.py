@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from amorlip.config.base import Affects, Count, Name, Positive, Section, Seed
+from amorlip.config.base import Affects, Count, Name, Positive, Section, Seed, refused
 from amorlip.config.scale import EvaluationSettings, Resources
 
 
@@ -24,7 +24,7 @@ class FigureStyle(Section):
 
 
 class Overrides(Section):
-    """Changes laid over the named files, nested as there: `{scales: {demo: {recipe: {epochs: 2}}}}`."""
+    """Changes to the named files, nested as there: `{scales: {demo: {recipe: {epochs: 2}}}}`."""
 
     corpora: dict[str, dict[str, Any]] = {}
     """corpora/."""
@@ -39,7 +39,7 @@ class Overrides(Section):
 
 
 EXTERNAL = "external"
-"""Stands for the scale of models that were not trained here, in files and tables."""
+"""In files and tables, the scale of models that were not trained here."""
 
 
 class ExternalModel(Section):
@@ -73,16 +73,24 @@ class Selection(Section):
     experiments: list[Name]
     """Files in experiments/."""
     external_models: dict[Name, ExternalModel] = {}
-    """Name → published weights that tables show beside the runs."""
+    """Name → published weights that tables show next to the runs."""
     allow_missing_tasks: Annotated[bool, Affects.NOTHING] = False
-    """Go on without evaluation sets that are gated or not there; tables name them and show no average over them."""
+    """Continue without evaluation sets that are gated or missing; tables name them and show no average over them."""
     figures: Annotated[FigureStyle, Affects.DISPLAY] = FigureStyle()
     """Looks of all figures."""
     overrides: Overrides = Overrides()
     """Changes to the named files."""
 
     @model_validator(mode="after")
-    def _external_is_no_scale(self) -> Selection:
+    def _external_is_not_a_scale(self) -> Selection:
         if self.external_models and EXTERNAL in self.scales:
-            raise ValueError(f"no scale may be named '{EXTERNAL}' beside external_models")
+            raise refused(f"a scale must not be named '{EXTERNAL}' if there are external_models", "scales")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_listed_twice(self) -> Selection:
+        for key in ("scales", "methods", "seeds", "experiments"):
+            listed = getattr(self, key)
+            if twice := [item for item in listed if listed.count(item) > 1]:
+                raise refused(f"'{twice[0]}' is listed twice", key)
         return self

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.hashing import stable_int
 from amorlip.common.images import BadImage
+from amorlip.config.recipe import pairs_per_rank
 from amorlip.corpus.manifest import INDEX, INDEX_SCHEMA, MANIFEST, check_shard
 from amorlip.loader.decode import decode
 from amorlip.loader.tokens import TokenTable
@@ -85,8 +86,7 @@ class PairLoader:
         self.steps_per_epoch = self.samples // batch_size
         if self.steps_per_epoch == 0:
             raise AmorlipError(f"{folder}: batch_size {batch_size} is larger than the corpus of {self.samples} pairs")
-        if batch_size % world_size:
-            raise AmorlipError(f"batch_size {batch_size} cannot be divided evenly among {world_size} ranks")
+        pairs_per_rank(batch_size, world_size)
         self._order = _Order(index, batch_size, epochs, seed, rank, world_size, shuffle_window)
         shards = [folder / shard["name"] for shard in manifest["shards"]]
         self._pairs = _Pairs(shards, index, seed, transform, tokenizer)

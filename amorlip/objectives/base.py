@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from amorlip.common.errors import AmorlipError
 from amorlip.config.base import Section
+from amorlip.config.recipe import pairs_per_rank
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,7 @@ class Objective(nn.Module):
 
     def __init__(self, settings: Section, context: Context) -> None:
         super().__init__()
-        if context.batch_size % context.world_size:
-            raise AmorlipError(
-                f"batch_size {context.batch_size} cannot be shared equally by {context.world_size} ranks; "
-                "use a multiple of the number of ranks"
-            )
+        pairs_per_rank(context.batch_size, context.world_size)
         if context.batch_size < 2:
             raise AmorlipError(
                 f"batch_size is {context.batch_size}, but a pair needs at least one other to contrast with"

@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from amorlip import models
-from amorlip.common.errors import AmorlipError
 from amorlip.config.recipe import Recipe
 from amorlip.config.run import Run
 from amorlip.loader.augment import train_transform
@@ -95,10 +94,8 @@ def put_together(run: Run, model: nn.Module, loader: PairLoader, world: World) -
 
 
 def new_model(run: Run) -> nn.Module:
-    """The model of a run, untrained, on the CPU. Raises AmorlipError for settings that it cannot have."""
+    """The model of a run, untrained, on the CPU. Raises AmorlipError for an unknown architecture."""
     scale = run.recipe.logit_scale
-    if not 1 <= scale.init <= scale.max:
-        raise AmorlipError(f"logit_scale.init {scale.init} must lie between 1 and logit_scale.max ({scale.max})")
     model = models.create(
         run.recipe.model, seed=run.seed, logit_scale_init=scale.init, logit_bias_init=run.recipe.logit_bias_init
     )

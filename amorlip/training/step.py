@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from amorlip import models
 from amorlip.common.errors import AmorlipError
-from amorlip.config.recipe import Recipe
+from amorlip.config.recipe import Recipe, pairs_per_rank
 from amorlip.loader.loader import Batch
 from amorlip.objectives.base import Features, Objective
 from amorlip.training import distributed, towers
@@ -65,7 +65,7 @@ class TrainStep:
     def __init__(
         self, model: nn.Module, objective: Objective, optimizer: Optimizer, recipe: Recipe, world: World
     ) -> None:
-        pairs = _pairs_of_rank(recipe)
+        pairs = pairs_per_rank(recipe.batch_size, recipe.ranks)
         self.micro = recipe.micro_batch_size if recipe.micro_batch_size != pairs else None
         self.model, self.objective, self.optimizer, self.world = model, objective, optimizer, world
         self.encoders = distributed.wrap(
@@ -129,12 +129,3 @@ def _encoders(model: nn.Module, recipe: Recipe, world: World) -> Encoders:
         towers.recompute_activations(model)
     compiled = towers.wants_compilation(recipe.compile, world.device)
     return Encoders(model, towers.autocast_dtype(recipe.precision, world.device), compiled=compiled)
-
-
-def _pairs_of_rank(recipe: Recipe) -> int:
-    pairs, rest = divmod(recipe.batch_size, recipe.ranks)
-    if rest:
-        raise AmorlipError(f"batch_size {recipe.batch_size} is not a multiple of the {recipe.ranks} ranks")
-    if pairs % (recipe.micro_batch_size or pairs):
-        raise AmorlipError(f"micro_batch_size {recipe.micro_batch_size} does not divide a rank's {pairs} pairs")
-    return pairs

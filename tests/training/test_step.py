@@ -140,13 +140,6 @@ def test_the_logit_bias_is_trained_only_if_the_objective_uses_it(build):
     assert model.logit_bias.item() == -10.0
 
 
-def test_sizes_that_do_not_fit_are_one_clear_line(build):
-    with pytest.raises(AmorlipError, match="micro_batch_size 3 does not divide a rank's 8 pairs"):
-        build(transformer(), micro_batch_size=3)
-    with pytest.raises(AmorlipError, match="batch_size 8 is not a multiple of the 3 ranks"):
-        build(transformer(), ranks=3)
-
-
 def test_recomputed_activations_change_nothing(build):
     """Whole steps of a model with BatchNorm, in micro-batches."""
     trained = []

@@ -1,0 +1,188 @@
+"""Checks that need more than one section of the configuration, or the user's files.
+
+Each raises `base.refused` with the keys to change; study.py calls them and adds the place where the keys were written.
+What one section can see by itself is checked by the validators of its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from amorlip.common.errors import AmorlipError, unknown_key
+from amorlip.config.architectures import architectures, published_weights
+from amorlip.config.base import Section, refused
+from amorlip.config.benchmark import Benchmark, Task
+from amorlip.config.corpus import Corpus
+from amorlip.config.experiment import AccuracyOverEpochs, Comparison, DifferenceToBaseline, Experiment, options_type
+from amorlip.config.objectives import OBJECTIVES, Amorlip, SigLip
+from amorlip.config.recipe import Recipe, pairs_per_rank
+from amorlip.config.scale import Resources
+from amorlip.config.study import ExternalModel
+
+# ---------------------------------------------------------------- recipes
+
+
+def check_objective(name: str) -> None:
+    """The objective of a method is known."""
+    if name not in OBJECTIVES:
+        raise refused(unknown_key(name, OBJECTIVES, "objective"), "objective")
+
+
+def check_model(recipe: Recipe) -> None:
+    """The architecture is known."""
+    known = architectures()
+    if known and recipe.model not in known:
+        raise refused(unknown_key(recipe.model, known, "model"), "model")
+
+
+def check_epoch_tasks(recipe: Recipe, benchmark: Benchmark) -> None:
+    """The tasks that are evaluated after each epoch are in the benchmark."""
+    for task in recipe.epoch_tasks:
+        if task not in benchmark.tasks:
+            raise refused(unknown_key(task, benchmark.tasks, "task"), "epoch_tasks")
+
+
+def check_gpus(recipe: Recipe, resources: Resources) -> None:
+    """Each rank has one GPU, or none has."""
+    if resources.gpus not in (0, recipe.ranks):
+        raise refused(
+            f"ranks is {recipe.ranks}, but train_resources.gpus is {resources.gpus}; each rank uses one GPU, "
+            "so set both to the same number (or gpus to 0, to train on CPUs)",
+            "ranks",
+        )
+
+
+def check_cpus(recipe: Recipe, resources: Resources) -> None:
+    """Each rank's threads have CPU cores."""
+    needed = recipe.ranks * recipe.threads_per_rank
+    if resources.cpus < needed:
+        raise refused(
+            f"ranks × threads_per_rank is {needed}, but train_resources.cpus is {resources.cpus}; "
+            "use more cpus or fewer threads",
+            "threads_per_rank",
+            "ranks",
+        )
+
+
+def check_logit_bias(settings: Section, recipe: Recipe) -> None:
+    """SigLIP's logit bias has a start."""
+    if isinstance(settings, SigLip) and recipe.logit_bias_init is None:
+        raise refused("the objective siglip learns a bias of the logits and needs its start (the paper: -10)",
+                      "logit_bias_init")  # fmt: skip
+
+
+def check_local_negatives(settings: Section, recipe: Recipe) -> None:
+    """A rank with its own negatives has at least two pairs."""
+    local = isinstance(settings, Amorlip) and settings.negatives == "local"
+    if local and pairs_per_rank(recipe.batch_size, recipe.ranks) < 2:
+        raise refused("'negatives: local' needs at least two pairs per rank; use fewer ranks", "ranks", "batch_size")
+
+
+def check_length(recipe: Recipe, samples: int, manifest: Path) -> None:
+    """The corpus has a batch, and the warmup ends within the run."""
+    steps = recipe.epochs * (samples // recipe.batch_size)
+    advice = f"or delete {manifest} if the corpus has changed"
+    if not steps:
+        raise refused(
+            f"batch_size {recipe.batch_size} is larger than the corpus of {samples} pairs ({advice})", "batch_size"
+        )
+    if recipe.schedule.warmup_steps >= steps:
+        raise refused(
+            f"warmup_steps is {recipe.schedule.warmup_steps}, but the whole run has {steps} steps: {recipe.epochs} "
+            f"epochs of {samples} pairs; use fewer warmup steps or train longer ({advice})",
+            ("schedule", "warmup_steps"),
+            "epochs",
+            "batch_size",
+        )
+
+
+# ---------------------------------------------------------------- tasks and corpora
+
+
+def check_task_folder(task: Task) -> None:
+    """The folder of a task that is on disk exists."""
+    if task.source.kind == "folder" and not Path(task.source.path or "").is_dir():
+        raise refused(f"no folder '{task.source.path}'; it should hold the task's files", ("source", "path"))
+
+
+def check_emoji_corpus(task: Task, corpus: Corpus) -> None:
+    """A task that is built from emoji names a corpus of emoji."""
+    if corpus.source != "emoji":
+        raise refused(f"the source of '{task.source.corpus}' is '{corpus.source}', not emoji", ("source", "corpus"))
+
+
+def check_lists(corpus: Corpus) -> None:
+    """Lists of addresses that are on this machine exist."""
+    if corpus.source != "urls" or corpus.urls is None:
+        return
+    for split in ("train", "validation"):
+        given = getattr(corpus.urls, split)
+        if given is None or urlsplit(given.url).scheme.lower() not in ("", "file"):
+            continue
+        path = Path(unquote(urlsplit(given.url).path))
+        if not path.is_file():
+            raise refused(f"no file '{path}'; it should hold the list of addresses", ("urls", split, "url"))
+
+
+# ---------------------------------------------------------------- published weights
+
+
+def check_external_model(model: ExternalModel) -> None:
+    """The architecture is known."""
+    known = architectures()
+    if known and model.model not in known:
+        raise refused(unknown_key(model.model, known, "model"), "model")
+
+
+def check_weights(model: ExternalModel) -> None:
+    """The weights are a name that OpenCLIP knows, or a file."""
+    known = published_weights()
+    if model.pretrained.lower().replace("-", "_") in known or Path(model.pretrained).is_file():
+        return
+    if "/" in model.pretrained or "." in model.pretrained:
+        raise refused(f"no file '{model.pretrained}'", "pretrained")
+    if known:
+        raise refused(f"{unknown_key(model.pretrained, known, 'weights')} (or give the path of a file)", "pretrained")
+
+
+# ---------------------------------------------------------------- tables and figures
+
+
+def options_of(experiment: Experiment) -> type[Section]:
+    """The type of an experiment's options; its function is known."""
+    try:
+        return options_type(experiment.kind, experiment.function)
+    except AmorlipError as error:
+        raise refused(str(error), "function") from error
+
+
+def check_shown_tasks(options: Section, benchmark: Benchmark) -> None:
+    """Tasks and columns that a table or figure shows are in the benchmark."""
+    tasks, averages = list(benchmark.tasks), list(benchmark.averages)
+    if isinstance(options, Comparison):
+        key, known, what = "columns", [*tasks, *averages], "task or average"
+    elif isinstance(options, DifferenceToBaseline):
+        key, known, what = "tasks", tasks, "task"
+    else:
+        return
+    for name in getattr(options, key) or []:
+        if name not in known:
+            raise refused(unknown_key(name, known, what), key)
+
+
+def check_followed_task(options: Section, recipes: Collection[Recipe]) -> None:
+    """The task that a figure follows over epochs is evaluated after each epoch in some of its runs."""
+    if isinstance(options, AccuracyOverEpochs) and options.task is not None:
+        known = {task for recipe in recipes for task in recipe.epoch_tasks}
+        if options.task not in known:
+            raise refused(unknown_key(options.task, known, "task among the epoch_tasks of these runs"), "task")
+
+
+def check_published(options: Section, folder: Path) -> None:
+    """The file of published numbers exists."""
+    if isinstance(options, Comparison) and options.published is not None:
+        known = [path.stem for path in (folder / "paper").glob("*.csv")]
+        if options.published not in known:
+            raise refused(unknown_key(options.published, known, "file in paper/"), "published")
