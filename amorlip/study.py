@@ -34,13 +34,16 @@ from amorlip.config.study import Selection
 
 @dataclass(frozen=True)
 class Resolved:
-    """A method at a scale, or a variant of it: recipe and settings, and the layers they were merged from."""
+    """A method at a scale, or a variant of it: recipe and settings, and the layers they were merged from.
+
+    The layers are the scale's and those of the changes to it, which have the keys `recipe` and `settings`.
+    """
 
     title: str
     objective: str
     settings: Section
     recipe: Recipe
-    recipe_layers: list[Layer]
+    layers: list[Layer]
 
     def run(self, scale: str, method: str, variant: str | None, seed: int) -> Run:
         """The run of one seed."""
@@ -107,9 +110,9 @@ class Study:
         corpora: dict[str, Corpus] = {}
         tasks = self.benchmark.tasks
         for experiment in self.experiments:
-            for *_, resolved in self._rows(experiment):
+            for *_, resolved in self.rows(experiment):
                 name = resolved.recipe.corpus
-                corpora[name] = self.files.read("corpora", name, Corpus, resolved.recipe_layers, "corpus")
+                corpora[name] = self.files.read("corpora", name, Corpus, resolved.layers, "recipe", "corpus")
         layers = self.files.layers("benchmarks", self.selection.benchmark)
         for key, task in tasks.items():
             if name := task.source.corpus:
@@ -145,17 +148,16 @@ class Study:
             title = self.experiments[experiment].variants[position].title
             listed = [layer for layer in self.files.layers("experiments", experiment) if "variants" in layer.data]
             changes.append(listed[-1].part("variants", position))
-        recipe_layers = [layer.part("recipe") for layer in (*of_scale, *changes)]
-        settings_layers = [layer.part("settings") for layer in changes]
+        layers = [*of_scale, *changes]
         return Resolved(
             title=title,
             objective=objective,
-            settings=validate_layers(settings_type(objective), settings_layers),
-            recipe=validate_layers(Recipe, recipe_layers),
-            recipe_layers=recipe_layers,
+            settings=validate_layers(settings_type(objective), [layer.part("settings") for layer in changes]),
+            recipe=validate_layers(Recipe, [layer.part("recipe") for layer in layers]),
+            layers=layers,
         )
 
-    def _rows(self, name: str) -> list[tuple[str, str, str | None, Resolved]]:
+    def rows(self, name: str) -> list[tuple[str, str, str | None, Resolved]]:
         """(scale, method, variant, resolved) of an experiment: scales × (methods, then variants)."""
         experiment = self.experiments[name]
         scales = self.selection.scales if experiment.scales is None else experiment.scales
@@ -177,7 +179,7 @@ class Study:
         """(title, run) of the runs that an experiment shows: scales × (methods, then variants) × seeds."""
         return [
             (resolved.title, resolved.run(scale, method, variant, seed))
-            for scale, method, variant, resolved in self._rows(name)
+            for scale, method, variant, resolved in self.rows(name)
             for seed in self.selection.seeds
         ]
 
@@ -205,7 +207,7 @@ class Study:
         """Resolve everything, and check what needs several sections or the user's files. Raises AmorlipError."""
         self._check_overrides()
         for name in self.experiments:
-            for scale, _, _, resolved in self._rows(name):
+            for scale, _, _, resolved in self.rows(name):
                 self._check_recipe(scale, resolved)
             self._check_options(name)
         for name, model in self.selection.external_models.items():
@@ -232,11 +234,12 @@ class Study:
 
     def _check_recipe(self, scale: str, resolved: Resolved) -> None:
         resources = self.scales[scale].train_resources
-        with blaming(resolved.recipe_layers):
-            checks.check_model(resolved.recipe)
-            checks.check_epoch_tasks(resolved.recipe, self.benchmark)
+        with blaming(resolved.layers):
             checks.check_gpus(resolved.recipe, resources)
             checks.check_cpus(resolved.recipe, resources)
+        with blaming(resolved.layers, "recipe"):
+            checks.check_model(resolved.recipe)
+            checks.check_epoch_tasks(resolved.recipe, self.benchmark)
             checks.check_logit_bias(resolved.settings, resolved.recipe)
             checks.check_local_negatives(resolved.settings, resolved.recipe)
 
@@ -244,7 +247,7 @@ class Study:
         options = self.options[name]
         with blaming(self.files.layers("experiments", name), "options"):
             checks.check_shown_tasks(options, self.benchmark)
-            checks.check_followed_task(options, [resolved.recipe for *_, resolved in self._rows(name)])
+            checks.check_followed_task(options, [resolved.recipe for *_, resolved in self.rows(name)])
             checks.check_published(options, self.folder)
 
 
@@ -278,6 +281,19 @@ def top_level_layers(files: Sequence[Path], folder: Path, given: Mapping[str, An
     """
     layers = [read_layer(path) for path in (folder / "config.yaml", *files)]
     return [*layers, *([Layer(given, "--config")] if given else [])]
+
+
+def check_lengths(study: Study, folder: Path) -> None:
+    """Raise AmorlipError if a run is too short for its warmup or batch, where `folder` has its corpus' manifest."""
+    for name in study.experiments:
+        for *_, resolved in study.rows(name):
+            manifest = folder / resolved.recipe.corpus / "train" / "manifest.json"
+            try:
+                samples = json.loads(manifest.read_text(encoding="utf-8"))["samples"]
+            except (OSError, ValueError, TypeError, KeyError):
+                continue  # not made yet, or damaged, which the stage that reads it reports
+            with blaming(resolved.layers, "recipe"):
+                checks.check_length(resolved.recipe, samples, manifest)
 
 
 def require_tasks(study: Study, folder: Path) -> None:

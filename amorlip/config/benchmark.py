@@ -87,7 +87,7 @@ class TaskDefinition(Section):
                 "kind",
             )
         if metric in ("acc_worst_region", "acc_wg", "acc_top5_wg") and self.group_by is None:
-            raise refused(f"'{metric}' needs the key 'group_by'", "main_metric")
+            raise refused(f"'{metric}' needs the key 'group_by'", "main_metric", "group_by")
         if metric in ("acc5", "acc_top5_wg") and self.classes is not None and self.classes < 5:
             raise refused(f"'{metric}' needs at least five classes, not {self.classes}", "main_metric", "classes")
         return self

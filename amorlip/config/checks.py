@@ -50,7 +50,8 @@ def check_gpus(recipe: Recipe, resources: Resources) -> None:
         raise refused(
             f"ranks is {recipe.ranks}, but train_resources.gpus is {resources.gpus}; each rank uses one GPU, "
             "so set both to the same number (or gpus to 0, to train on CPUs)",
-            "ranks",
+            ("train_resources", "gpus"),
+            ("recipe", "ranks"),
         )
 
 
@@ -61,8 +62,9 @@ def check_cpus(recipe: Recipe, resources: Resources) -> None:
         raise refused(
             f"ranks × threads_per_rank is {needed}, but train_resources.cpus is {resources.cpus}; "
             "use more cpus or fewer threads",
-            "threads_per_rank",
-            "ranks",
+            ("train_resources", "cpus"),
+            ("recipe", "threads_per_rank"),
+            ("recipe", "ranks"),
         )
 
 
