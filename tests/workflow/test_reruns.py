@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from amorlip import study
+from amorlip.config.load import read_yaml
 from tests.workflow.conftest import REPOSITORY
 
 pytestmark = pytest.mark.workflow
 
-TASKS = len(study.read_yaml(REPOSITORY / "config/benchmarks/demo.yaml")["tasks"])
+TASKS = len(read_yaml(REPOSITORY / "config/benchmarks/demo.yaml")["tasks"])
 TABLES, FIGURES = 1, 3
 SHOWN = {"table": TABLES, "figure": FIGURES, "report": 1}
 
@@ -136,6 +136,7 @@ def test_a_set_that_was_left_out_stops_a_study_that_needs_it(finished):
 
 
 def test_a_new_task_is_built_and_evaluated_alone(finished):
+    (finished.folder / "x").mkdir()
     task = {"title": "mine", "kind": "classification", "main_metric": "acc1", "source": {"kind": "folder", "path": "x"}}
     planned = finished.planned(overrides={"benchmarks": {"demo": {"tasks": {"mine": task}}}})
     assert planned == {"study_config": 1, "tasks": 1, "evaluate": 2, **SHOWN}
