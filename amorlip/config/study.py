@@ -27,15 +27,15 @@ class Overrides(Section):
     """Changes to the named files, nested as there: `{scales: {demo: {recipe: {epochs: 2}}}}`."""
 
     corpora: dict[str, dict[str, Any]] = {}
-    """corpora/."""
+    """Changes to files in corpora/."""
     scales: dict[str, dict[str, Any]] = {}
-    """scales/."""
+    """Changes to files in scales/."""
     methods: dict[str, dict[str, Any]] = {}
-    """methods/."""
+    """Changes to files in methods/."""
     benchmarks: dict[str, dict[str, Any]] = {}
-    """benchmarks/."""
+    """Changes to files in benchmarks/."""
     experiments: dict[str, dict[str, Any]] = {}
-    """experiments/."""
+    """Changes to files in experiments/."""
 
 
 EXTERNAL = "external"

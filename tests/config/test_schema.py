@@ -8,7 +8,7 @@ import re
 import jsonschema
 import pytest
 
-from amorlip.config import schema
+from amorlip.config import key_tables, schema
 from amorlip.config.recipe import Optimizer
 from tests.helpers import REPOSITORY
 
@@ -47,9 +47,26 @@ def test_every_key_is_explained():
                 assert value.get("description") or "$ref" in value, f"{name}: {part['title']}.{key}"
 
 
-def test_the_tables_list_nested_keys_with_defaults():
-    tables = schema.key_tables()
+def test_the_tables_list_nested_keys_with_types_bounds_and_defaults():
+    tables = key_tables.key_tables()
     for key in Optimizer.model_fields:
         assert f"`recipe.optimizer.{key}`" in tables
-    assert re.search(r"`recipe.optimizer.weight_decay` \| number \| `0.2` \|", tables)
-    assert "`tasks.*.source.kind`" in tables
+    assert "| `recipe.optimizer.weight_decay` | number ≥ 0 | `0.2` |" in tables
+    assert "| `recipe.optimizer.beta1` | number ≥ 0, ≤ 1 | `0.9` |" in tables
+    assert "| `seeds` | list of whole numbers ≥ 0, < 2147483648 | `[0]` |" in tables
+    assert "| `tasks.*.source.kind` |" in tables and "| `columns.[].title` |" in tables
+
+
+def test_the_tables_print_shared_sections_once():
+    tables = key_tables.key_tables()
+    for key in ("mem_mb", "full_predictions", "t_lambda"):
+        assert len(re.findall(rf"^\| `([\w.*]+\.)?{key}`", tables, re.MULTILINE)) == 1, key
+    assert "| `train_resources` | [resources](#resources) |" in tables
+
+
+def test_the_tables_show_which_keys_change_no_result():
+    rows = {row.split("`")[1]: row for row in key_tables.key_tables().splitlines() if row.startswith("| `")}
+    assert "*Changes no result.*" in rows["recipe.loader.workers"]
+    assert "*Changes no result.*" in rows["download.threads"]
+    assert "*Changes tables and figures only.*" in rows["published_pairs"]
+    assert "*Changes" not in rows["recipe.loader.shuffle_window"]
