@@ -32,6 +32,7 @@ from amorlip.config.run import Run
 from amorlip.config.scale import Scale
 from amorlip.config.study import Selection
 
+
 @dataclass(frozen=True)
 class Resolved:
     """A method at a scale, or a variant of it: recipe and settings, and the layers they were merged from.
