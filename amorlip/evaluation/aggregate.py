@@ -1,7 +1,7 @@
 """Averages of main metrics, as the benchmark's file defines them.
 
-The one place where tasks are averaged: an average is there with all of its tasks or not at all, because a mean over
-the tasks that happen to exist compares different things under one name.
+Tasks are averaged here and nowhere else. An average with a missing task has no value: a mean over the tasks that happen
+to exist would compare different things under one name. DataComp's aggregation likewise insists on all 38 tasks.
 """
 
 from __future__ import annotations

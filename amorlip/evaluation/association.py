@@ -23,11 +23,11 @@ SIZES = {"jaccard_score_5-6": (5, 6), "jaccard_score_10-12": (10, 12)}
 def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
     """Play all rounds; every distinct image is encoded once.
 
-    Raises AmorlipError where the set is faulty or its number of rounds is not the task's.
+    Raises AmorlipError if the set is faulty or its number of rounds is not the task's.
     """
     data = open_association(folder)
     if task.samples is not None and len(data.rounds) != task.samples:
-        raise AmorlipError(f"{folder} has {len(data.rounds)} rounds, the benchmark says {task.samples}")
+        raise AmorlipError(f"{folder} has {len(data.rounds)} rounds, the benchmark expects {task.samples}")
     images = torch.cat([features for features, _ in encoder.images(data.images.records)])
     cues = encoder.texts([prompt(play.cue) for play in data.rounds])
     choices, scores_of = [], []
@@ -47,16 +47,16 @@ def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
 
 
 def prompt(cue: str) -> str:
-    """The cue in lower case after "A", or "An" before a vowel's letter."""
+    """The cue in lower case after "A", or after "An" if it begins with a, e, i, o or u, as in DataComp's evaluation."""
     cue = cue.lower()
     return f"An {cue}" if cue[0] in "aeiou" else f"A {cue}"
 
 
 def choose(similarities: np.ndarray, associated: np.ndarray) -> np.ndarray:
-    """The candidates with the highest similarities, as many as are associated, (n,), booleans.
+    """The candidates with the highest similarities, as many as are associated: (n,), booleans.
 
-    Among equal similarities the candidates that do not belong come first: a model that scores all images alike must
-    not win by the order in which a set lists them.
+    Among equal similarities, candidates that are not associated come first: a model that scores all images alike must
+    not profit from the order in which a set lists them.
     """
     order = np.lexsort((associated, -similarities))
     chosen = np.zeros(len(similarities), dtype=bool)
@@ -65,14 +65,16 @@ def choose(similarities: np.ndarray, associated: np.ndarray) -> np.ndarray:
 
 
 def jaccard(associated: Sequence[bool], chosen: np.ndarray) -> float:
-    """Size of the intersection over that of the union; scikit-learn's, whose checks take longer than the model."""
+    """Size of the intersection over size of the union."""
+    # scikit-learn's function spends more time on its checks than the model on the images.
     return np.logical_and(associated, chosen).sum() / np.logical_or(associated, chosen).sum()
 
 
 def metrics(scores: np.ndarray, sizes: np.ndarray) -> dict[str, float]:
-    """Mean Jaccard index over all rounds and over those of the sizes in SIZES that occur.
+    """Mean Jaccard index over all rounds, and over the rounds of each entry of SIZES that occurs.
 
-    scores, sizes: (rounds,), the Jaccard index and the number of candidates.
+    scores, sizes: (rounds,), the Jaccard index and the number of candidates. DataComp's main metric is the mean over
+    rounds with 10 or 12 candidates.
     """
     chosen = {name: np.isin(sizes, of) for name, of in SIZES.items()}
     return {

@@ -1,7 +1,7 @@
 """95% bootstrap intervals (percentiles, 1,000 resamples, fixed seed) of means over samples.
 
 Macro F1 and the worst group's accuracy get none: neither is a mean over samples, and the percentile bootstrap of a
-minimum is biased downwards. Whoever needs an interval for them has the per-sample predictions.
+minimum is biased downwards. The per-sample predictions are written for anyone who needs an interval for them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def of_rates(hits: np.ndarray, counts: np.ndarray) -> list[float]:
     """Interval [low, high] of the unweighted mean over strata of the rates hits/counts.
 
     hits, counts: (strata,), integers; strata without samples are left out. Resampling n zeros and ones with
-    replacement is a binomial draw, so no sample is touched. One stratum: an accuracy; one a class: its balanced
-    version, with the class sizes kept.
+    replacement is a binomial draw, so single samples are not needed. With one stratum, the mean is the accuracy; with
+    one per class, the mean per-class recall, and the class sizes are kept.
     """
     present = counts > 0
     hits, counts = hits[present], counts[present]
@@ -30,8 +30,8 @@ def of_rates(hits: np.ndarray, counts: np.ndarray) -> list[float]:
 def of_ratios(terms: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[float]:
     """Interval [low, high] of the mean over `terms` of sum(numerator)/sum(denominator).
 
-    terms: pairs of arrays (units,). Whole units are resampled, the same ones in every term: for retrieval an image
-    with all its captions, for association a round.
+    terms: pairs of arrays (units,). Whole units are resampled, the same ones in every term: in retrieval an image with
+    all its captions (their hits are correlated), in association a round.
     """
     units = len(terms[0][0])
     generator = np.random.default_rng(0)

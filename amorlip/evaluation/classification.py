@@ -24,7 +24,7 @@ from amorlip.tasks.read import ClassificationSet, open_classification
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the metrics need of every image, in the order of the set."""
+    """What the metrics need to know about every image, in the order of the set."""
 
     keys: list[str]
     labels: np.ndarray
@@ -32,28 +32,28 @@ class Predictions:
     predictions: np.ndarray
     """(n,), int64: the class of the highest score."""
     ranks: np.ndarray
-    """(n,), int64: rank of the true class, 0 the best."""
+    """(n,), int64: rank of the true class; 0 is the best."""
     metadata: np.ndarray
     """(n, columns), int64."""
     classes: int
     scores: np.ndarray | None = None
-    """(n, classes), float32: cosine similarities; None unless they were asked for."""
+    """(n, classes), float32: cosine similarities; None without `Encoder.full`."""
 
     def hits(self) -> dict[str, np.ndarray]:
-        """acc1 and, from five classes on, acc5 of every sample, (n,), booleans."""
+        """Whether every sample counts for acc1, and from five classes on for acc5: (n,), booleans."""
         return {f"acc{k}": self.ranks < k for k in (1, 5) if self.classes >= k}
 
 
 def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
     """Score a set in the classification layout in one pass over its images.
 
-    Raises AmorlipError where the set is faulty or its size is not the task's.
+    Raises AmorlipError if the set is faulty or its size is not the task's.
     """
     data = open_classification(folder, task)
     predictions = predict(encoder, data, shared=task.shared_images)
     samples = len(predictions.labels)
     if task.samples is not None and samples != task.samples:
-        raise AmorlipError(f"{folder / 'test'} has {samples} samples, the benchmark says {task.samples}")
+        raise AmorlipError(f"{folder / 'test'} has {samples} samples, the benchmark expects {task.samples}")
     by_group = None
     values = metrics(predictions)
     if task.group_by is not None:
@@ -93,7 +93,8 @@ def predict(encoder: Encoder, data: ClassificationSet, *, shared: bool = False) 
 def metrics(predictions: Predictions) -> dict[str, float]:
     """acc1, acc5 (from five classes on), and recall and F1 averaged over the classes present in the labels.
 
-    Those two follow scikit-learn with labels = unique(labels), as DataComp and the wilds package use it.
+    These two only average over classes that occur in the labels, as the wilds package (FMoW, iWildCam) and DataComp
+    do: a class without samples has no recall.
     """
     labels, predicted = predictions.labels, predictions.predictions
     present = np.unique(labels)
@@ -105,7 +106,10 @@ def metrics(predictions: Predictions) -> dict[str, float]:
 
 
 def group_metrics(by_group: dict[str, dict[str, float]], column: str) -> dict[str, float]:
-    """The smallest accuracy over the groups with samples: top-1 (under two names) and, if there is one, top-5."""
+    """The smallest accuracy over the groups with samples: top-1 (under two names) and, from five classes on, top-5.
+
+    DataComp reports `acc_worst_region` for FMoW and `acc_wg` or `acc_top5_wg` for the other sets with groups.
+    """
     worst = groups.worst(by_group, "acc1")
     values = {"acc_wg": worst, f"acc_worst_{column}": worst}
     if all("acc5" in group for group in by_group.values()):

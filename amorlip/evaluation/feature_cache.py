@@ -1,6 +1,8 @@
-"""Features kept on disk for further tasks of the same model: class embeddings, since several sets share their names and
-templates and with a thousand classes and eighty templates the texts take longer than the images; and features of
-images that several tasks ask about."""
+"""Features kept on disk for other tasks of the same model.
+
+These are class embeddings (several sets share names and templates, and with 1,000 classes and 80 templates the texts
+take longer than the images), and features of images that several tasks share.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,14 @@ class FeatureCache:
     """What decides the model's features: the digest of its weights, the names of its architecture and transform, and
     the versions of the code."""
     taken: int = field(default=0, init=False)
-    """How often features were there."""
+    """How often features were read instead of computed."""
 
     def get(
         self, key: Sequence[Any], precision: str, device: torch.device, compute: Callable[[], torch.Tensor]
     ) -> torch.Tensor:
-        """The features (n, D) that `compute` gave for the same model, key, precision and kind of device, or gives now.
+        """Features (n, D): from the file for this model, key, precision and kind of device, or else from `compute`.
 
-        A key is anything that JSON holds. A file that cannot be read is made anew.
+        The key is anything that fits into JSON. A file that cannot be read is computed and written again.
         """
         whole = [self.identity, precision, device.type, *key]
         path = self.folder / f"{hashlib.sha256(json.dumps(whole).encode()).hexdigest()}.safetensors"

@@ -20,10 +20,10 @@ from torch import nn
 from amorlip.common.errors import AmorlipError
 from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.images import ImageBatch, batches
-from amorlip.tasks.read import Record
+from amorlip.tasks.read import LabeledImage
 
 PROMPTS_AT_ONCE = 4096
-"""Prompts whose features are held at a time while class embeddings are averaged."""
+"""Most prompts whose features are in memory while class embeddings are averaged."""
 
 
 class Preprocess(Protocol):
@@ -38,7 +38,7 @@ class Preprocess(Protocol):
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model with all that is needed to turn files and texts into features."""
+    """A model with everything that turns images and texts into features."""
 
     model: nn.Module
     """With OpenCLIP's encode_image and encode_text."""
@@ -50,17 +50,17 @@ class Encoder:
     batch_size: int
     workers: int
     full: bool = False
-    """Whether evaluators give every score in their rows, not only what is best and where the right one stands."""
+    """Whether an evaluator's rows have all scores, and not only the prediction and the rank of the right answer."""
     cache: FeatureCache | None = None
 
     def images(
-        self, records: Callable[[], Iterator[Record]], *, shared: bool = False
+        self, records: Callable[[], Iterator[LabeledImage]], *, shared: bool = False
     ) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
-        """Per batch of `records()`, in order: features (B, D), float32, of unit length, on the device; and the batch.
+        """For each batch of `records()`, in order: features (B, D), float32, of unit length, on the device; the batch.
 
-        With `shared`, features of all the images are kept, and taken from there by further sets of the same files in
-        the same order, which then decode no image; their batches have none.
-        Raises AmorlipError for a faulty record and for features that are not finite.
+        With `shared`, the features are kept in the cache. Another set with the same files in the same order reads them
+        and decodes no image; its batches then have no images.
+        Raises AmorlipError for a faulty image and for features that are not finite.
         """
         if not shared or self.cache is None:
             yield from self._images(records)
@@ -77,7 +77,7 @@ class Encoder:
         undecoded = batches(records, None, batch_size=self.batch_size, workers=0)
         yield from zip(features.split(self.batch_size), undecoded, strict=True)
 
-    def _images(self, records: Callable[[], Iterator[Record]]) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
+    def _images(self, records: Callable[[], Iterator[LabeledImage]]) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
         pin = self.device.type == "cuda"
         for batch in batches(
             records, self.preprocess.picture, batch_size=self.batch_size, workers=self.workers, pin_memory=pin
@@ -100,7 +100,7 @@ class Encoder:
         return torch.cat(features)[inverse.to(self.device)]
 
     def classes(self, names: Sequence[str], templates: Sequence[str]) -> torch.Tensor:
-        """Class embeddings (C, D): the mean over templates of a name's normalized features, normalized again."""
+        """Class embeddings (C, D): a name's normalized features, averaged over templates and normalized, as in CLIP."""
         if self.cache is None:
             return self._classes(names, templates)
         key = [list(names), list(templates)]
@@ -129,7 +129,7 @@ class Encoder:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[Any]:
-    """Switch to evaluation mode for the block, and each module back to the mode it had."""
+    """Evaluation mode within the block; afterwards each module has the mode it had before."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

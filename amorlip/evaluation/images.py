@@ -1,4 +1,4 @@
-"""Decoding images into batches, in the order of the set for any number of workers."""
+"""Decodes images into batches, in the order of the set for any number of workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from amorlip.common.errors import AmorlipError
 from amorlip.common.images import EVALUATION_FORMATS, BadImage, open_image, to_rgb
-from amorlip.tasks.read import Record
+from amorlip.tasks.read import LabeledImage
 
 
 class ImageBatch(NamedTuple):
@@ -20,33 +20,31 @@ class ImageBatch(NamedTuple):
 
     keys: list[str]
     images: torch.Tensor
-    """What `decode` made of the images, stacked: (b, …)."""
+    """The results of `decode`, stacked: (b, …)."""
     labels: torch.Tensor
-    """(b,), int64; -1 where the set has no labels."""
+    """(b,), int64; -1 if the set has no labels."""
     metadata: torch.Tensor
     """(b, columns), int64."""
 
 
 def batches(
-    records: Callable[[], Iterator[Record]],
+    records: Callable[[], Iterator[LabeledImage]],
     decode: Callable[[Image.Image], torch.Tensor | np.ndarray] | None,
     *,
     batch_size: int,
     workers: int,
     pin_memory: bool = False,
 ) -> Iterator[ImageBatch]:
-    """Read what `records()` yields, in its order, and each image by `decode`; with None, no image is read.
+    """Batches of what `records()` yields, in its order, with each image decoded by `decode`; None: no image is read.
 
-    Draws no global random numbers.
-
-    Raises the AmorlipError of a faulty record.
+    Draws no global random numbers. Raises AmorlipError for a faulty sample.
     """
     loader = DataLoader(
         _Batches(records, decode, batch_size),
         batch_size=None,
         num_workers=workers,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # else the loader draws a seed from the global generator
+        generator=torch.Generator(),  # without it, the loader draws a seed from the global generator
     )
     for batch in loader:
         if isinstance(batch, AmorlipError):
@@ -55,12 +53,14 @@ def batches(
 
 
 class _Batches(IterableDataset):
-    """Worker w of W reads every record but decodes only batches w, w + W, …: decoding is what takes the time, and
-    the loader, which takes from its workers in turn, then yields the batches in order."""
+    """Worker w of W reads every sample but decodes only batches w, w + W, …
+
+    Decoding takes the time, and the loader goes through its workers in order, so the batches come in order.
+    """
 
     def __init__(
         self,
-        records: Callable[[], Iterator[Record]],
+        records: Callable[[], Iterator[LabeledImage]],
         decode: Callable[[Image.Image], torch.Tensor | np.ndarray] | None,
         batch_size: int,
     ) -> None:
@@ -76,10 +76,10 @@ class _Batches(IterableDataset):
                 if number % turns == turn:
                     yield self._batch(records)
         except AmorlipError as error:
-            # As a value: the loader would wrap a worker's exception in the text of its traceback.
+            # As a value: the loader would turn a worker's exception into one whose text is a traceback.
             yield error
 
-    def _batch(self, records: list[Record]) -> ImageBatch:
+    def _batch(self, records: list[LabeledImage]) -> ImageBatch:
         decode = self.decode
         images = np.stack([decode(_open(record)) for record in records]) if decode else np.empty(0)
         return ImageBatch(
@@ -90,7 +90,7 @@ class _Batches(IterableDataset):
         )
 
 
-def _chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+def _chunks(records: Iterator[LabeledImage], size: int) -> Iterator[list[LabeledImage]]:
     chunk = []
     for record in records:
         chunk.append(record)
@@ -101,7 +101,7 @@ def _chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
         yield chunk
 
 
-def _open(record: Record) -> Image.Image:
+def _open(record: LabeledImage) -> Image.Image:
     try:
         # RGB before any resizing, as WebDataset's decoder does it: a palette cannot be interpolated.
         return to_rgb(open_image(record.read(), EVALUATION_FORMATS))

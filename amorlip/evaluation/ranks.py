@@ -6,10 +6,10 @@ import torch
 
 
 def rank_of(scores_BN: torch.Tensor, wanted_B: torch.Tensor) -> torch.Tensor:
-    """How many items stand before the wanted one, (B,), int64; 0 is the best.
+    """How many items rank before the wanted one: (B,), int64; 0 is the best.
 
-    An item stands before it if its score is higher, or equal at a lower position: the order of a stable sort, of
-    which `argmax` gives the first. So a model that scores everything alike does no better than chance.
+    An item ranks before it if its score is higher, or equal at a lower position. This is the order of a stable sort,
+    and `argmax` gives its first item. With optimistic ties, a model that scores everything alike would be perfect.
     """
     own_B1 = scores_BN.gather(1, wanted_B[:, None])
     earlier_BN = torch.arange(scores_BN.shape[1], device=scores_BN.device) < wanted_B[:, None]

@@ -1,4 +1,4 @@
-"""What an evaluator hands to the suite."""
+"""What an evaluator returns."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Result:
     images: int
     """Images whose features were used, each counted once."""
     interval95: list[float] | None
-    """Bootstrap interval of the task's main metric; None where it has none (see `bootstrap`)."""
+    """Bootstrap interval of the task's main metric; None for metrics without one (see `bootstrap`)."""
     rows: pd.DataFrame
-    """One row a sample (retrieval: a query), with what was predicted and whether it is correct."""
+    """One row per sample (retrieval: per query), with the prediction and whether it is correct."""
     classes: int | None = None
     groups: dict[str, dict[str, Any]] | None = None
     """Value of the grouping column → acc1, acc5 (from five classes on) and count."""

@@ -27,16 +27,16 @@ SCORES_KEPT = 2**28
 
 
 def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
-    """Score a set of images with captions. Raises AmorlipError where it is faulty or its size is not the task's."""
+    """Score a set of images with captions. Raises AmorlipError if it is faulty or its size is not the task's."""
     data = open_retrieval(folder)
     images = len(data.keys)
     if task.samples is not None and images != task.samples:
-        raise AmorlipError(f"{folder} has {images} images, the benchmark says {task.samples}")
+        raise AmorlipError(f"{folder} has {images} images, the benchmark expects {task.samples}")
     image_of = torch.tensor(data.image_of, device=encoder.device)
     image_features = torch.cat([features for features, _ in encoder.images(data.images.records)])
     text_features = encoder.texts(data.captions)
     image_ranks, text_ranks = ranks_in_both_directions(text_features, image_features, image_of)
-    # Named for what is retrieved, as clip_benchmark names them: a text asks for its image, an image for its texts.
+    # Named for what is retrieved, as in clip_benchmark: "image" is the ranking of images for a text.
     ranks = {"image": image_ranks.cpu().numpy(), "text": text_ranks.cpu().numpy()}
     rows = _rows(ranks, data)
     if encoder.full:
@@ -53,11 +53,11 @@ def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
 def ranks_in_both_directions(
     texts_TD: torch.Tensor, images_ID: torch.Tensor, image_of_T: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `best_match_ranks` gives for texts that ask for their image (T,), and for images that ask for a text (I,).
+    """Ranks as from `best_match_ranks`: of each text's image (T,), and of each image's best text (I,).
 
-    One product serves both directions: a text's rank is counted along its row of scores, an image's along its column,
-    for which the score of its best text must be known first. The scores are kept for that if they are not more than
-    SCORES_KEPT, else computed again. Queries whose best score occurs twice are ranked by `best_match_ranks`.
+    One matrix product serves both directions: a text's rank is counted along its row of scores, an image's along its
+    column, once the score of its best text is known. Up to SCORES_KEPT scores are kept for this second pass; more are
+    computed again. Queries whose best score occurs more than once are ranked by `best_match_ranks`.
     """
     own_I = torch.arange(len(images_ID), device=image_of_T.device)
     step = max(1, SCORES_AT_ONCE // len(images_ID))
@@ -87,7 +87,7 @@ def ranks_in_both_directions(
 
 
 def _above_and_level(scores: torch.Tensor, threshold: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Along `dim`, how many scores are above the threshold, and how many equal it, int64."""
+    """How many scores along `dim` are above the threshold, and how many are equal to it; int64."""
     marks = torch.empty_like(scores)  # floats: a sum of booleans takes four times as long
     above = torch.gt(scores, threshold, out=marks).sum(dim).long()
     return above, torch.ge(scores, threshold, out=marks).sum(dim).long() - above
@@ -96,9 +96,9 @@ def _above_and_level(scores: torch.Tensor, threshold: torch.Tensor, dim: int) ->
 def best_match_ranks(
     queries_QD: torch.Tensor, items_ND: torch.Tensor, query_ids_Q: torch.Tensor, item_ids_N: torch.Tensor
 ) -> torch.Tensor:
-    """Rank of each query's best-ranked matching item, (Q,), int64, 0 the best; items match where the ids are equal.
+    """Rank of each query's best-ranked matching item: (Q,), int64; 0 is the best. Items match if the ids are equal.
 
-    Every query needs a match. Works in blocks of queries, so that no more than SCORES_AT_ONCE scores are held.
+    Every query needs a match. At most about SCORES_AT_ONCE scores are in memory.
     """
     ranks = []
     block = max(1, SCORES_AT_ONCE // len(items_ND))
@@ -111,7 +111,7 @@ def best_match_ranks(
 
 
 def _best(texts_TD: torch.Tensor, images_ID: torch.Tensor) -> pd.DataFrame:
-    """Columns for the rows of both directions: positions and scores of what is ranked best, at most ten each."""
+    """Columns for the rows of both directions: positions and scores of the ten best items, or fewer."""
     positions: list[np.ndarray] = []
     scores: list[np.ndarray] = []
     for queries, items in ((texts_TD, images_ID), (images_ID, texts_TD)):
@@ -124,7 +124,10 @@ def _best(texts_TD: torch.Tensor, images_ID: torch.Tensor) -> pd.DataFrame:
 
 
 def metrics(image_ranks: np.ndarray, text_ranks: np.ndarray) -> dict[str, float]:
-    """recall@1, 5, 10 of images (one rank a text), of texts (one rank an image), and the mean of the two directions."""
+    """recall@1, 5 and 10 of images (one rank per text) and of texts (one rank per image), and their means.
+
+    DataComp's main metric for Flickr30k and COCO is the mean of both directions at 1.
+    """
     values = {}
     for k in RECALLS:
         image, text = float((image_ranks < k).mean()), float((text_ranks < k).mean())

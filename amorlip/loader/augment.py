@@ -26,9 +26,9 @@ def train_transform(size: int | tuple[int, int], augmentation: Augmentation) -> 
 class RandomResizedCrop:
     """Pixels (H, W, 3) uint8 → (3, h, w) uint8: a crop of random area and shape, as torchvision's class of that name.
 
-    The crop's share of the area is uniform in `scale` and the logarithm of its width/height in `RATIO`; of ten such
-    crops the first that fits is taken, at a uniform place, and otherwise the largest central one that `RATIO` allows.
-    It is resized with PyTorch's bicubic filter for uint8, which gives Pillow's levels but for rounding.
+    The crop's share of the area is uniform in `scale`, and the logarithm of its width/height is uniform in `RATIO`. The
+    first of ten such crops that fits is taken, at a uniform place; if none fits, the largest central crop in `RATIO`.
+    PyTorch's bicubic filter for uint8 gives Pillow's levels up to rounding.
 
     Args:
         size: h and w, or the side of a square [pixels].

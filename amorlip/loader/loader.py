@@ -1,7 +1,7 @@
 """Batches of image-text pairs, read at random from the shards of one split.
 
 Global batch k of an epoch depends on the seed, the epoch, k and the pairs only, and a pair's augmentation on the
-seed, the epoch and its id: neither the method, the ranks nor the workers change what is trained on.
+seed, the epoch and its id: the method, the number of ranks and the number of workers do not change the training data.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from amorlip.loader.tokens import TokenTable
 OPEN_SHARDS = 64
 
 Transform = Callable[[np.ndarray, random.Random], torch.Tensor]
-"""Pixels (height, width, 3), uint8, and the only source of randomness to draw from → (3, H, W) uint8."""
+"""Pixels (height, width, 3), uint8, and the source of all random numbers → (3, H, W) uint8."""
 
 
 class Batch(NamedTuple):
-    """One rank's part of a global batch, b pairs."""
+    """One rank's part of a global batch: b pairs."""
 
     images: torch.Tensor
     """(b, 3, H, W) uint8 levels, to be normalized on the device."""
@@ -46,21 +46,21 @@ class Batch(NamedTuple):
 
 
 class PairLoader:
-    """The pairs of one split, in batches, each pair once an epoch (the last incomplete batch is dropped).
+    """The pairs of one split in batches, each pair once per epoch (the last incomplete batch is dropped).
 
     Args:
         folder: holds manifest.json, index.parquet and the shards.
-        batch_size: pairs of a global batch; rank r of w gets rows [r b, (r+1) b) with b = batch_size / w.
+        batch_size: pairs in a global batch; rank r of w gets rows [r b, (r+1) b) with b = batch_size / w.
         epochs: passes over the pairs.
         seed: seed of order and augmentation.
-        transform: what is done to each image, as `augment.train_transform` makes it.
-        tokenizer: list of b captions → (b, L) int64, below 65536; asked once for each caption.
+        transform: turns decoded pixels into a training image, as `augment.train_transform` does.
+        tokenizer: list of b captions → (b, L) int64, below 65536; called once for each caption.
         rank, world_size: which part of each global batch to read.
         workers: decoding processes, kept over all epochs; 0 decodes in this process.
         shuffle_window: shards that are shuffled together; 0 shuffles the whole corpus at once.
 
     Raises:
-        AmorlipError: if the shards are not those of the manifest, or the batch does not fit the pairs or the ranks;
+        AmorlipError: if the shards are not those of the manifest, or the batch size does not suit corpus or ranks;
             while reading, if an image cannot be decoded.
     """
 
@@ -99,7 +99,7 @@ class PairLoader:
             batch_sampler=self._order.starting(start_step),
             collate_fn=_as_it_is,
             num_workers=self._workers,
-            multiprocessing_context="fork" if self._workers else None,  # they share the table of tokens
+            multiprocessing_context="fork" if self._workers else None,  # forked workers share the table of tokens
             prefetch_factor=4 if self._workers else None,
             pin_memory=torch.cuda.is_available(),
             # Only to keep the loader from drawing its workers' seeds from the global generator.
@@ -130,7 +130,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_index(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
-    """The index of a split as a structured array, one row a pair. Raises AmorlipError when it is not the manifest's."""
+    """The index of a split as a structured array of pairs. Raises AmorlipError if it does not match the manifest."""
     path = folder / INDEX
     advice = f"delete it and {folder / MANIFEST}, and run again"
     try:
@@ -149,7 +149,7 @@ def read_index(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
 
 
 class _Order(Sampler[list[tuple[int, int]]]):
-    """Per step the (epoch, row of the index) of each pair of this rank."""
+    """For each step, the (epoch, row of the index) of each of this rank's pairs."""
 
     def __init__(
         self, index: np.ndarray, batch_size: int, epochs: int, seed: int, rank: int, world_size: int, window: int
@@ -179,7 +179,7 @@ class _Order(Sampler[list[tuple[int, int]]]):
         """The rows of the index in the order of `epoch`."""
         generator = np.random.Generator(np.random.PCG64(stable_int("order", self.seed, epoch)))
         if self.window == 0:
-            # By id, so that how pairs were spread over shards (a resumed download) does not matter.
+            # Sorted by id, because a resumed download spreads pairs over shards differently.
             return generator.permutation(np.argsort(self.index["sample_id"], kind="stable"))
         shards = generator.permutation(int(self.index["shard"].max()) + 1)
         ends = np.searchsorted(self.index["shard"], np.arange(len(shards) + 1))
@@ -189,13 +189,13 @@ class _Order(Sampler[list[tuple[int, int]]]):
 
 
 class _Failure(NamedTuple):
-    """An error on its way from a worker to the training process, which would else get a traceback as its text."""
+    """An error sent from a worker to the training process. As an exception, its text would be a traceback."""
 
     message: str
 
 
 class _Pairs(Dataset[Any]):
-    """Reads, decodes and augments pairs; asked for a whole batch at a time."""
+    """Reads, decodes and augments pairs, a whole batch per call."""
 
     def __init__(
         self, shards: list[Path], index: np.ndarray, seed: int, transform: Transform, tokenizer: Callable
@@ -237,7 +237,7 @@ class _Pairs(Dataset[Any]):
         return AmorlipError(f"{place}: {reason}; the shard has changed since the stage `shards`, download it again")
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
-        """`size` bytes of a shard. The shards used last are kept open."""
+        """`size` bytes of a shard. The most recently used shards are kept open."""
         if shard in self.files:
             self.files.move_to_end(shard)
         else:

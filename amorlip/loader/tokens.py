@@ -1,4 +1,4 @@
-"""The tokens of every caption, made once."""
+"""The tokens of every caption, computed once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from amorlip.common.errors import AmorlipError
 
 
 class TokenTable:
-    """Tokens of `pairs` captions, made when first asked for and kept in memory that processes forked later share.
+    """Tokens of `pairs` captions, computed on first use and kept in memory that forked processes share.
 
-    Two bytes a token, of which the system provides only what was written. Two processes that make the same row write
-    the same numbers.
+    A token takes two bytes, and only rows that were written take memory. No lock is needed: two processes that compute
+    the same row write the same numbers.
 
     Args:
         pairs: number of captions.
@@ -31,13 +31,13 @@ class TokenTable:
         self.known = _shared(pairs, np.bool_)
 
     def get(self, rows: Sequence[int], caption: Callable[[int], str]) -> Tensor:
-        """Tokens (b, L), int64, of b rows. `caption` gives the text of a row, and is asked for new ones only."""
+        """Tokens (b, L), int64, of b rows. `caption` gives the text of a row; it is called for new rows only."""
         if new := [row for row in rows if not self.known[row]]:
             tokens = self.tokenizer([caption(row) for row in new]).numpy()
             if tokens.max() > np.iinfo(np.uint16).max:
                 raise AmorlipError(f"token {tokens.max()} does not fit in two bytes; use a smaller vocabulary")
             self.tokens[new] = tokens
-            self.known[new] = True  # last: another process may look at any moment
+            self.known[new] = True  # last, since another process may read at any moment
         return torch.from_numpy(self.tokens[rows].astype(np.int64))
 
 

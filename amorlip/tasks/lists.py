@@ -12,7 +12,7 @@ from amorlip.common.errors import AmorlipError, one_line
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A csv file, every cell as text. Raises AmorlipError if it cannot be read, is empty or lacks one of `columns`."""
+    """A csv file with every cell as text. Raises AmorlipError if it is unreadable, empty or lacks one of `columns`."""
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -26,7 +26,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def list_of_texts(text: str, parse: Callable[[str], Any], where: str) -> list[str]:
-    """The list in a cell: `parse` is `json.loads` or `ast.literal_eval`. Raises AmorlipError if it holds none."""
+    """The list in a cell; `parse` is `json.loads` or `ast.literal_eval`. Raises AmorlipError if there is none."""
     try:
         values = parse(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:

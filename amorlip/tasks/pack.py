@@ -1,7 +1,7 @@
 """Sets published as a csv file and a zip archive of images, packed once into the shards that evaluations read.
 
-The table says what the set is: columns `filename` and `raw` (a JSON list of captions), as Flickr30k's and COCO's, or
-`cue`, `candidates` and `associations` (lists as Python text), as WinoGAViL's. No code of the set's is run.
+The columns tell the kind of set: `filename` and `raw` (a JSON list of captions) in Flickr30k and COCO; `cue`,
+`candidates` and `associations` (lists as Python text) in WinoGAViL. Code in a set's repository is never run.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ IMAGES_PER_SHARD = 1000
 
 
 def is_packable(folder: Path) -> bool:
-    """Whether `folder` holds a table and an archive, and is no classification set, which may have such files beside."""
+    """Whether `folder` holds a table and an archive. Classification sets may have such files too and are not packed."""
     return not (folder / "classnames.txt").exists() and any(folder.glob("*.csv")) and any(folder.glob("*.zip"))
 
 
 def pack(folder: Path, output: Path) -> None:
     """Write `output`/test/nshards.txt and 0.tar … from the csv file and the zip archive in `folder`.
 
-    A sample is an image, its bytes as they are in the archive, and `txt`: its captions, one a line, or its candidate
-    word; only images that the table names are taken, in its order. Equal contents give equal shards.
+    A sample is an image (its bytes are not changed) and `txt`: its captions, one per line, or its candidate word. Only
+    images in the table are taken, in its order. Equal contents give equal shards.
 
-    Raises AmorlipError where a file, column or image is missing, a row cannot be read, an image is listed twice or is a
-    symbolic link.
+    Raises AmorlipError if a file, column or image is missing, a row cannot be read, or an image is listed twice or is
+    a symbolic link.
     """
     path = single(folder, "*.csv")
     rows = read_table(path, ())
@@ -55,7 +55,7 @@ def pack(folder: Path, output: Path) -> None:
 
 
 def _captions(path: Path, rows: pd.DataFrame) -> dict[str, str]:
-    """Stem of the image's name → its captions, a line each."""
+    """Stem of the image's name → its captions, one per line."""
     read_table(path, ("filename", "raw"))
     texts: dict[str, str] = {}
     for row in range(len(rows)):
@@ -63,13 +63,13 @@ def _captions(path: Path, rows: pd.DataFrame) -> dict[str, str]:
         stem = PurePosixPath(rows["filename"][row]).stem
         if stem in texts:
             raise AmorlipError(f"{path}: an image is listed twice in the column filename: {rows['filename'][row]}")
-        # The tokenizer takes any run of white space for one space, so a caption's own line ends mean nothing.
+        # The tokenizer reads any run of white space as one space, so line breaks within a caption can be dropped.
         texts[stem] = "".join(f"{' '.join(caption.split())}\n" for caption in captions)
     return texts
 
 
 def _candidates(path: Path, rows: pd.DataFrame) -> dict[str, str]:
-    """Every distinct candidate word, which is the stem of its image's name too."""
+    """Every distinct candidate word. It is also the stem of its image's name."""
     words = (
         word
         for row in range(len(rows))
@@ -85,7 +85,7 @@ def _members(path: Path, stems: list[str]) -> dict[str, str]:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError) as error:
-        raise AmorlipError(f"{path} is not a whole zip archive ({one_line(error)}); download it again") from error
+        raise AmorlipError(f"{path} is not a complete zip archive ({one_line(error)}); download it again") from error
     members: dict[str, list[str]] = {}
     for entry in entries:
         name = PurePosixPath(entry.filename)

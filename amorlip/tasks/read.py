@@ -1,11 +1,13 @@
-"""The on-disk layouts of evaluation sets, and what is wrong with a folder that does not follow them.
+"""The layouts of evaluation sets on disk, read and checked.
 
-All hold WebDataset shards `test/0.tar` …, counted in `test/nshards.txt`. Their samples are an image and
+All have WebDataset shards `test/0.tar` …, whose number is in `test/nshards.txt`. A sample is an image and
 
-- classification: `cls` and, in grouped sets, `npy` (an integer vector); beside `test/` lie `classnames.txt` and
-  `zeroshot_classification_templates.txt` (with the field `{c}`);
-- retrieval: `txt`, a caption a line;
-- association: `txt`, the candidate word; beside `test/` lies one csv file with the rounds.
+- classification: `cls`, the number of its class, and in grouped sets `npy`, a vector of integers. Next to `test/` are
+  `classnames.txt` and `zeroshot_classification_templates.txt` (each line with the field `{c}`);
+- retrieval: `txt`, one caption per line;
+- association: `txt`, the candidate word. Next to `test/` is one csv file with the rounds.
+
+The layout is that of clip_benchmark's `wds` sets, as in DataComp's repositories on Hugging Face.
 """
 
 from __future__ import annotations
@@ -28,12 +30,12 @@ IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
 
 
 @dataclass(frozen=True)
-class Record:
-    """One encoded image with what belongs to it."""
+class LabeledImage:
+    """One encoded image with its label and metadata."""
 
     key: str
     where: str
-    """File and member, for messages."""
+    """Shard and sample, for messages."""
     read: Callable[[], bytes]
     label: int = -1
     metadata: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -50,24 +52,26 @@ class ClassificationSet:
     templates: list[str]
     shards: list[Path]
     columns: int
-    """Length of the samples' metadata vectors; 0: they have none."""
+    """Length of the samples' metadata vectors; 0: none."""
 
-    def records(self) -> Iterator[Record]:
-        """Every sample in the order of the shards. AmorlipError names the file and the sample that is faulty."""
+    def records(self) -> Iterator[LabeledImage]:
+        """Every sample in the order of the shards. Raises AmorlipError for a faulty sample."""
         for sample in _samples(self.shards):
             image, label = _image(sample), _label(sample, len(self.names))
             metadata = _metadata(sample, self.columns) if self.columns else np.empty(0, dtype=np.int64)
-            yield Record(sample.key, sample.where, image, label, metadata)
+            yield LabeledImage(sample.key, sample.where, image, label, metadata)
 
 
 def open_classification(folder: Path, task: TaskDefinition) -> ClassificationSet:
-    """Read names and templates and find the shards of `folder`; the images are read later, by `records`.
+    """Read the names and templates in `folder` and find its shards; `records` reads the images later.
 
-    Raises AmorlipError where a file is missing or disagrees with `task` or with nshards.txt.
+    Raises AmorlipError if a file is missing or disagrees with `task` or with nshards.txt.
     """
     names = _lines(folder / "classnames.txt")
     if task.classes is not None and len(names) != task.classes:
-        raise AmorlipError(f"{folder / 'classnames.txt'} has {len(names)} classes, the benchmark says {task.classes}")
+        raise AmorlipError(
+            f"{folder / 'classnames.txt'} has {len(names)} classes, the benchmark expects {task.classes}"
+        )
     path = folder / "zeroshot_classification_templates.txt"
     templates = _lines(path)
     for template in templates:
@@ -140,7 +144,7 @@ def _metadata(sample: Sample, columns: int) -> np.ndarray:
         raise AmorlipError(f"{where} cannot be read ({one_line(error)})") from error
     values = np.atleast_1d(values)
     if values.shape != (columns,):
-        raise AmorlipError(f"{where} has shape {values.shape}, the benchmark says ({columns},)")
+        raise AmorlipError(f"{where} has shape {values.shape}, the benchmark expects ({columns},)")
     whole = values.astype(np.int64) if values.dtype.kind in "biuf" else None
     if whole is None or not np.array_equal(whole, values):
         raise AmorlipError(f"{where} are not integers")
@@ -156,13 +160,13 @@ class TextImages:
 
     shards: list[Path]
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[LabeledImage]:
         """Every image in the order of the shards."""
         for sample in _samples(self.shards):
-            yield Record(sample.key, sample.where, _image(sample))
+            yield LabeledImage(sample.key, sample.where, _image(sample))
 
     def texts(self) -> Iterator[tuple[str, str, str]]:
-        """Of every image, without reading it: its key, its text, and where it lies for messages."""
+        """Key, text and place (for messages) of every image; the images are not read."""
         for sample in _samples(self.shards):
             if "txt" not in sample.members:
                 raise AmorlipError(f"{sample.where} has no text (txt)")
@@ -178,7 +182,7 @@ class RetrievalSet:
 
     images: TextImages
     keys: list[str]
-    """Of the images, in order."""
+    """Keys of the images, in order."""
     captions: list[str]
     image_of: list[int]
     """For each caption, the position of its image."""
@@ -206,7 +210,7 @@ class AssociationSet:
 
 
 def open_retrieval(folder: Path) -> RetrievalSet:
-    """Read the captions of all images. Raises AmorlipError where a shard is faulty or an image has no caption."""
+    """Read the captions of all images. Raises AmorlipError if a shard is faulty or an image has no caption."""
     images = TextImages(_shards(folder / "test"))
     keys: list[str] = []
     captions: list[str] = []
@@ -227,7 +231,7 @@ def open_association(folder: Path) -> AssociationSet:
     """Read the candidate words, and the rounds of the csv file (cue, candidates, associations; the latter two lists).
 
     A candidate belongs to the cue if its word is among the associations, as in DataComp's evaluation. Raises
-    AmorlipError where a file, column or image is missing or a row cannot be read.
+    AmorlipError if a file, column or image is missing or a row cannot be read.
     """
     images = TextImages(_shards(folder / "test"))
     names = [text.removesuffix("\n") for _, text, _ in images.texts()]

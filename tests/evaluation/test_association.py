@@ -102,5 +102,5 @@ def test_rounds_of_one_size_only(encoder, sets, task, tmp_path):
 
 
 def test_a_number_of_rounds_that_disagrees(encoder, task, played):
-    with pytest.raises(AmorlipError, match="has 40 rounds, the benchmark says 41"):
+    with pytest.raises(AmorlipError, match="has 40 rounds, the benchmark expects 41"):
         association.evaluate(encoder, task("association", "jaccard_score", samples=41), played)

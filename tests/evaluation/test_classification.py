@@ -149,9 +149,9 @@ def test_of_two_classes_with_one_name_the_first_wins(encoder, toy, sets, task, l
 
 def test_sizes_that_disagree(encoder, sets, task, labels, tmp_path):
     sets.classification(tmp_path / "a", sets.pictures(COUNT), list(labels), NAMES, TEMPLATES)
-    with pytest.raises(AmorlipError, match=f"a/test has {COUNT} samples, the benchmark says 62"):
+    with pytest.raises(AmorlipError, match=f"a/test has {COUNT} samples, the benchmark expects 62"):
         classification.evaluate(encoder, task("classification", "acc1", samples=62), tmp_path / "a")
-    with pytest.raises(AmorlipError, match="classnames.txt has 7 classes, the benchmark says 8"):
+    with pytest.raises(AmorlipError, match="classnames.txt has 7 classes, the benchmark expects 8"):
         classification.evaluate(encoder, task("classification", "acc1", classes=8), tmp_path / "a")
     sets.classification(tmp_path / "b", sets.pictures(0), [], NAMES, TEMPLATES)
     with pytest.raises(AmorlipError, match="b/test: the shards hold no samples"):

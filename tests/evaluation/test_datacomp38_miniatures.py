@@ -111,5 +111,5 @@ def test_gated_sets_are_left_out_and_the_others_go_on(hub, published, benchmark,
 def test_a_set_of_another_size_is_no_part_of_it(encoder, hub, sets, published, tmp_path):
     task = published["imagenetv2"].model_copy(update={"samples": SAMPLES + 1})
     provide(task.source, tmp_path / "short")
-    with pytest.raises(AmorlipError, match="12 samples, the benchmark says 13"):
+    with pytest.raises(AmorlipError, match="12 samples, the benchmark expects 13"):
         suite.evaluate(encoder, task, tmp_path / "short")

@@ -13,14 +13,14 @@ from torch import nn
 from amorlip.common.errors import AmorlipError
 from amorlip.evaluation import features
 from amorlip.evaluation.features import evaluation_mode
-from amorlip.tasks.read import Record
+from amorlip.tasks.read import LabeledImage
 
 NAMES = ["cat", "dog", "street sign", "cat", "ox"]
 TEMPLATES = ["a {c}", "{c}, drawn", "the {c}.", "{c}"]
 
 
 def records(sets, pictures):
-    return lambda: iter([Record(str(n), "here", partial(bytes, sets.encode(p))) for n, p in enumerate(pictures)])
+    return lambda: iter([LabeledImage(str(n), "here", partial(bytes, sets.encode(p))) for n, p in enumerate(pictures)])
 
 
 def test_image_features(encoder, toy, sets):

@@ -102,5 +102,5 @@ def test_a_constant_model_is_no_better_than_chance(encoder, toy, sets, task, tmp
 
 def test_a_size_that_disagrees(encoder, sets, task, tmp_path):
     sets.retrieval(tmp_path, sets.pictures(3), [["a"], ["b"], ["c"]])
-    with pytest.raises(AmorlipError, match="has 3 images, the benchmark says 4"):
+    with pytest.raises(AmorlipError, match="has 3 images, the benchmark expects 4"):
         retrieval.evaluate(encoder, task("retrieval", "mean_recall@1", samples=4), tmp_path)

@@ -159,7 +159,7 @@ def test_faulty_archives_leave_no_shard(published, tmp_path):
     archive = published / "images.zip"
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2])
-    refused(published, tmp_path / "out", archive, "not a whole zip archive")
+    refused(published, tmp_path / "out", archive, "not a complete zip archive")
     archive.write_bytes(whole.replace(b"image 1", b"image X"))
     refused(published, tmp_path / "out", archive, "pictures/1.jpg")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

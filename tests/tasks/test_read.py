@@ -127,7 +127,7 @@ def test_missing_files(folder, grouped, name):
 
 def test_names_and_templates_that_do_not_fit(folder, grouped):
     (folder / "classnames.txt").write_text("cat\ndog\n")
-    assert_refused(lambda: read(folder, grouped), folder / "classnames.txt", "2 classes", "says 3")
+    assert_refused(lambda: read(folder, grouped), folder / "classnames.txt", "2 classes", "expects 3")
     (folder / "classnames.txt").write_text("cat\n\ndog\n")
     assert_refused(lambda: read(folder, grouped), folder / "classnames.txt", "line 2 is empty")
     (folder / "classnames.txt").write_text("cat\ndog\nox\n")
