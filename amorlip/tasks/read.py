@@ -67,7 +67,9 @@ def open_classification(folder: Path, task: TaskDefinition) -> ClassificationSet
 
     Raises AmorlipError if a file is missing or disagrees with `task` or with nshards.txt.
     """
-    names = _lines(folder / "classnames.txt")
+    # One published set has a class without a name (CLEVR's distances: very nearby, nearby, near, "", …), and
+    # clip_benchmark scores it; `classes` says that such a line is meant.
+    names = _lines(folder / "classnames.txt", blank=task.classes)
     if task.classes is not None and len(names) != task.classes:
         raise AmorlipError(
             f"{folder / 'classnames.txt'} has {len(names)} classes, the benchmark expects {task.classes}"
@@ -80,20 +82,25 @@ def open_classification(folder: Path, task: TaskDefinition) -> ClassificationSet
     return ClassificationSet(names, templates, _shards(folder / "test"), len(task.metadata))
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path, blank: int | None = None) -> list[str]:
+    """The lines of a text file. An empty one is refused, unless there are exactly `blank` lines."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").rstrip().split("\n")]
+        # utf-8-sig: Windows' editors put a byte order mark in front, which would be part of the first name
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise AmorlipError(f"{path} cannot be read ({one_line(error)}); every classification set needs it") from error
-    if "" in lines:
-        raise AmorlipError(f"{path}: line {lines.index('') + 1} is empty")
+    if "" in lines and len(lines) != blank:
+        raise AmorlipError(
+            f"{path}: line {lines.index('') + 1} is empty; write the missing text (if a class really has no name, give"
+            " the number of classes in the benchmark, key classes)"
+        )
     return lines
 
 
 def _shards(folder: Path) -> list[Path]:
     path = folder / "nshards.txt"
     try:
-        count = int(path.read_text(encoding="utf-8"))
+        count = int(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise AmorlipError(f"{path} cannot be read ({one_line(error)}); it holds the number of shards") from error
     shards = [folder / f"{number}.tar" for number in range(count)]

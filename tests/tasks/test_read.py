@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import clip_benchmark
 import numpy as np
 import pytest
 
@@ -9,6 +13,8 @@ from amorlip.common.errors import AmorlipError
 from amorlip.tasks.read import open_association, open_classification, open_retrieval
 
 NAMES = ["cat", "dog", "ox"]
+PUBLISHED = json.loads((Path(clip_benchmark.__file__).parent / "datasets/en_classnames.json").read_text())
+"""Set → class names, from which the sets on the hub were written."""
 
 
 @pytest.fixture
@@ -128,11 +134,28 @@ def test_missing_files(folder, grouped, name):
 def test_names_and_templates_that_do_not_fit(folder, grouped):
     (folder / "classnames.txt").write_text("cat\ndog\n")
     assert_refused(lambda: read(folder, grouped), folder / "classnames.txt", "2 classes", "expects 3")
-    (folder / "classnames.txt").write_text("cat\n\ndog\n")
+    (folder / "classnames.txt").write_text("cat\n\ndog\nox\n")
     assert_refused(lambda: read(folder, grouped), folder / "classnames.txt", "line 2 is empty")
     (folder / "classnames.txt").write_text("cat\ndog\nox\n")
     (folder / "zeroshot_classification_templates.txt").write_text("a {c}\na {}\n")
     assert_refused(lambda: read(folder, grouped), "zeroshot_classification_templates.txt", "'a {}'", "{c}")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_names_of_the_published_sets_are_read_as_they_are(folder, task, name):
+    """ImageNet's hold two names twice, CLEVR's an empty one; clip_benchmark scores both as they are."""
+    names = PUBLISHED[name]
+    (folder / "classnames.txt").write_text("".join(f"{line}\n" for line in names))
+    found = open_classification(folder, task("classification", "acc1", classes=len(names))).names
+    assert found == [line.strip() for line in names]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(folder, grouped):
+    for path in ["classnames.txt", "zeroshot_classification_templates.txt", "test/nshards.txt"]:
+        text = (folder / path).read_bytes()
+        (folder / path).write_bytes(b"\xef\xbb\xbf" + text)
+    data = open_classification(folder, grouped)
+    assert (data.names, data.templates, len(data.shards)) == (NAMES, ["a {c}."], 2)
 
 
 # ---------------------------------------------------------------- retrieval
