@@ -72,7 +72,7 @@ def test_every_file_of_the_page_has_a_name():
 
 @pytest.mark.slow
 @pytest.mark.workflow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_the_page_leads_to_a_table(tmp_path):
     clone = Clone(tmp_path)
     table = clone.follow()
