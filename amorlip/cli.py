@@ -1,7 +1,8 @@
 """The command `amorlip`: one subcommand a stage of the workflow, under the name of its rule.
 
-Each reads its settings (JSON text, or the path of a YAML or JSON file), calls one function and exits 0; bad
-input is told in one line and exits 1. Imports happen inside the commands, so that each loads only what it needs.
+Only arguments and exit codes are handled here. A stage reads its settings (JSON text, or the path of a YAML or JSON
+file), calls one function and exits with 0; bad input ends in one line on stderr and 1. An option that is left out is
+the configuration's to decide. Imports are inside the commands, so that each loads only what it needs.
 """
 
 from __future__ import annotations
@@ -19,12 +20,10 @@ from typing import Any
 
 from amorlip import __version__
 from amorlip.common.errors import AmorlipError, lacks_memory, one_line
-from amorlip.config.corpus import DownloadSettings
 
 
-def settings(text: str) -> dict[str, Any]:
-    """The mapping given on the command line as JSON text, or as the path of a YAML or JSON file."""
-
+def read_settings(text: str) -> dict[str, Any]:
+    """The mapping that `--settings` gives, as JSON text or as the path of a YAML or JSON file."""
     from amorlip.config.load import read_yaml
 
     if not text.lstrip().startswith("{"):
@@ -35,12 +34,12 @@ def settings(text: str) -> dict[str, Any]:
         raise AmorlipError(f"settings: not valid JSON: {one_line(error)}") from error
 
 
-def run_stage(command: str, settings: str, **options: Any) -> None:
-    """Call the stage of that name with its settings and options."""
-    importlib.import_module(f"amorlip.stages.{command}").run(globals()["settings"](settings), **options)
+def run_stage(stage: str, settings: str, **options: Any) -> None:
+    """Call a stage with its settings and options."""
+    importlib.import_module(f"amorlip.stages.{stage}").run(read_settings(settings), **options)
 
 
-# ---------------------------------------------------------------- commands that are no rule
+# ---------------------------------------------------------------- commands that are not a rule
 
 
 def schema(check: bool) -> None:
@@ -77,44 +76,48 @@ def bench(what: str, output: Path, tiny: bool) -> None:
 
 # ---------------------------------------------------------------- parser
 
-DOWNLOAD = DownloadSettings()
 OPTIONS: dict[str, dict[str, Any]] = {
-    "settings": {"help": "JSON text, or the path of a YAML or JSON file"},
+    "settings": {"help": "JSON text, or path of a YAML or JSON file"},
     "output": {"type": Path, "help": "file or folder to write"},
-    "outputs": {"type": Path, "nargs": "+", "help": "files to write, recognized by their endings"},
+    "outputs": {"type": Path, "nargs": "+", "help": "files to write; the ending of each name decides its format"},
     "artwork": {"type": Path, "required": False, "help": "folder of the rendered emoji, if they are the source"},
-    "allow-missing": {"type": int, "required": False, "default": 0, "help": "1: record a missing set and exit with 0"},
+    "allow-missing": {
+        "type": int,
+        "required": False,
+        "default": 0,
+        "help": "1: if the set is missing, write a record that says why, and exit with 0",
+    },
     "split": {"choices": ["train", "validation"], "help": "split of the corpus"},
-    "urls": {"type": Path, "help": "urls.parquet"},
-    "processes": {"type": int, "required": False, "default": DOWNLOAD.processes, "help": "worker processes"},
-    "threads": {"type": int, "required": False, "default": DOWNLOAD.threads, "help": "download threads per process"},
-    "timeout-s": {"type": int, "required": False, "default": DOWNLOAD.timeout_s, "help": "timeout per image [s]"},
-    "retries": {"type": int, "required": False, "default": DOWNLOAD.retries, "help": "passes over failed addresses"},
+    "urls": {"type": Path, "help": "the corpus's urls.parquet"},
+    "processes": {"type": int, "required": False, "help": "worker processes"},
+    "threads": {"type": int, "required": False, "help": "download threads per process"},
+    "timeout-s": {"type": int, "required": False, "help": "timeout per image, in seconds"},
+    "retries": {"type": int, "required": False, "help": "further passes over the addresses that failed"},
     "corpus": {"help": "name of the corpus"},
     "folder": {"type": Path, "help": "folder of the shards or of the task's files"},
     "shards": {"type": Path, "help": "folder with manifest.json and index.parquet"},
-    "task-folder": {"required": False, "nargs": "*", "default": [], "help": "NAME=FOLDER of each of these tasks"},
-    "checkpoint-every-steps": {"type": int, "required": False, "help": "steps between checkpoints (default: recipe's)"},
-    "run": {"type": Path, "required": False, "help": "folder of the trained run"},
+    "tasks": {
+        "type": Path,
+        "required": False,
+        "help": "folder that holds a folder for each epoch task",
+    },
+    "checkpoint-every-steps": {"type": int, "required": False, "help": "steps between checkpoints"},
+    "run": {"type": Path, "required": False, "help": "folder of a trained run"},
     "model": {"required": False, "help": "OpenCLIP architecture, instead of a run"},
-    "pretrained": {"required": False, "help": "OpenCLIP's name of published weights, which are downloaded, or a file"},
-    "key": {"help": "key of the task"},
+    "pretrained": {"required": False, "help": "path of a weights file, or OpenCLIP's name of weights to download"},
+    "key": {"help": "key of the task in its benchmark"},
     "predictions": {
         "type": Path,
         "required": False,
-        "help": "parquet file, one row per sample (default: next to the output)",
+        "help": "parquet file to write, one row per sample (default: next to the output)",
     },
     "name": {"help": "name of the experiment"},
-    "workers": {
-        "type": int,
-        "required": False,
-        "help": "data-loading processes (default: the recipe's; for evaluation all cores but one)",
-    },
-    "tiny": {"action": "store_true", "required": False, "help": "the plan for a GPU at a small size, to try it"},
-    "check": {"action": "store_true", "required": False, "help": "only compare; exit 1 if they differ"},
+    "workers": {"type": int, "required": False, "help": "data-loading processes (for evaluation: all cores but one)"},
+    "tiny": {"action": "store_true", "required": False, "help": "try the plan for a GPU at a small size"},
+    "check": {"action": "store_true", "required": False, "help": "write nothing; exit with 1 if a file is out of date"},
 }
 STAGES = {
-    "artwork": ("Fetch the emoji packages and render their pictures.", "settings output"),
+    "artwork": ("Download the emoji packages and render their pictures.", "settings output"),
     "urls": ("Write the list of addresses and captions of a corpus.", "settings artwork output"),
     "download": (
         "Download the pairs of one split into shards.",
@@ -122,16 +125,16 @@ STAGES = {
     ),
     "shards": ("Check every pair of one split; write its manifest and index.", "settings corpus split folder"),
     "tasks": ("Build, download or link the files of one evaluation task.", "settings artwork output allow-missing"),
-    "train": ("Train one model.", "settings shards output task-folder workers checkpoint-every-steps"),
+    "train": ("Train one model.", "settings shards output tasks workers checkpoint-every-steps"),
     "evaluate": (
-        "Evaluate one model on one task: a trained run, or any OpenCLIP model with --model and --pretrained.",
+        "Evaluate one model on one task: a trained run (--run), or any OpenCLIP model (--model and --pretrained).",
         "settings run model pretrained key folder output predictions workers",
     ),
     "table": ("Write one table in four formats.", "settings name outputs"),
     "figure": ("Draw one figure as png and pdf.", "settings name outputs"),
     "study_config": ("Write the study's top-level configuration next to its results.", "settings output"),
 }
-"""Rule → what it does, and the options of its subcommand."""
+"""Rule → what it does, and the options of its command. Without an option, the configuration's value is used."""
 
 BENCHES = ["evaluation", "loader", "objectives", "train"]
 
@@ -169,13 +172,13 @@ ADVICE = {
 
 
 def system_trouble(error: OSError, args: argparse.Namespace) -> str:
-    """What the operating system refused, in one line: file (or the folder that is written to), reason, what to do."""
+    """What the operating system refused, in one line: the file or folder, the reason, what to do."""
     where = error.filename or getattr(args, "output", None) or getattr(args, "folder", None)
     return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}{ADVICE.get(error.errno, '')}"
 
 
 def memory_trouble(error: RuntimeError | MemoryError) -> str | None:
-    """What to do about a lack of memory, in one line; None if the error is another one."""
+    """What to do if memory ran out, in one line; None for any other error."""
     if not lacks_memory(error):
         return None
     return f"not enough memory ({one_line(error)}); use a smaller batch or micro-batch, model or corpus"
@@ -183,7 +186,7 @@ def memory_trouble(error: RuntimeError | MemoryError) -> str | None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exits 0, 1 (bad input, one line on stderr) or 2 (usage)."""
-    # albumentations, which img2dataset imports, asks the network for its newest version unless told not to
+    # albumentations, which img2dataset imports, looks up its newest version on the network unless this is set
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     args = parser().parse_args(arguments)
     try:

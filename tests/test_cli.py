@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from amorlip import cli
+from amorlip.config.corpus import DownloadSettings
+from amorlip.config.recipe import Recipe
 from tests.helpers import REPOSITORY
 
 
@@ -58,18 +60,54 @@ def test_training_leaves_out_tasks_that_are_missing(tmp_path, monkeypatch, capsy
     run = {"scale": "mini", "method": "clip", "seed": 0, "objective": "clip", "settings": {}, "recipe": recipe}
     task = {"kind": "classification", "main_metric": "acc1"}
     settings = json.dumps({"run": run, "tasks": {"gone": task, "there": task}})
-    folders = [f"{name}={tmp_path / name}" for name in ("gone", "there")]
-    cli.main(["train", "--settings", settings, "--shards", "x", "--output", "y", "--task-folder", *folders])
+    cli.main(["train", "--settings", settings, "--shards", "x", "--output", "y", "--tasks", str(tmp_path)])
     (tasks,) = trained
     assert tasks["gone"] is None and tasks["there"][1] == tmp_path / "there"
     assert "gone is not evaluated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_an_option_that_is_left_out_is_the_recipes(tmp_path, monkeypatch, given):
+    from amorlip.training import loop
+
+    keys = {"loader": {"workers": 5}, "checkpoint_every_steps": 77} if given else {}
+    recipe = {"corpus": "mini", "model": "demo", "batch_size": 8, "epochs": 1, "optimizer": {"lr": 1e-3}, **keys}
+    run = {"scale": "mini", "method": "clip", "seed": 0, "objective": "clip", "settings": {}, "recipe": recipe}
+    trained = []
+    monkeypatch.setattr(loop, "train", lambda run, *arguments: trained.append(run.recipe))
+    command = ["train", "--settings", json.dumps({"run": run}), "--shards", "x", "--output", "y"]
+    cli.main(command)
+    cli.main([*command, "--workers", "2", "--checkpoint-every-steps", "3"])
+    expected = Recipe.model_validate(recipe)
+    assert trained[0] == expected and given == (expected.loader.workers == 5)
+    assert (trained[1].loader.workers, trained[1].checkpoint_every_steps) == (2, 3)
+
+
+@pytest.mark.parametrize("keys", [{}, {"threads": 5, "timeout_s": 6}])
+def test_an_option_that_is_left_out_is_the_corpus(monkeypatch, keys):
+    from amorlip.corpus import download
+
+    found = []
+    monkeypatch.setattr(download, "download", lambda corpus, *arguments: found.append(corpus.download))
+    train = {"url": "file:///list.tsv", "columns": ["url", "caption"]}
+    settings = json.dumps({"source": "urls", "urls": {"train": train}, "download": keys})
+    command = ["download", "--settings", settings, "--split", "train", "--urls", "x", "--output", "y"]
+    cli.main(command)
+    cli.main([*command, "--processes", "7", "--retries", "0"])
+    assert found[0] == DownloadSettings(**keys)
+    assert found[1] == DownloadSettings(**keys, processes=7, retries=0)
+
+
+def test_no_option_has_a_default_of_its_own():
+    """A second default would differ from the configuration's sooner or later."""
+    assert {key for key, option in cli.OPTIONS.items() if option.get("default") is not None} == {"allow-missing"}
 
 
 def test_an_interrupt_ends_with_130(monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "settings", interrupt)
+    monkeypatch.setattr(cli, "read_settings", interrupt)
     with pytest.raises(SystemExit) as ended:
         cli.main(["study_config", "--settings", "{}", "--output", "x"])
     assert ended.value.code == 130

@@ -68,7 +68,7 @@ class Chain:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.artwork, self.shards, self.task = folder / "artwork", folder / "train", folder / "benchmark"
+        self.artwork, self.shards, self.task = folder / "artwork", folder / "train", folder / "tasks" / "openmoji"
         self.run, self.evaluation = folder / "run", folder / "evaluations" / "openmoji.json"
 
     def build(self) -> Chain:
@@ -130,10 +130,8 @@ class Chain:
         tasks = {name: TASK for name in keys.get("epoch_tasks", [])}
         settings = self.settings(f"train-{method}", {"run": run, "tasks": tasks})
         paths = ["--shards", str(self.shards), "--output", str(output)]
-        folders = [f"{name}={self.task}" for name in tasks]
-        return [
-            "train", "--settings", settings, *paths, "--checkpoint-every-steps", str(every), "--task-folder", *folders
-        ]  # fmt: skip
+        paths += ["--tasks", str(self.task.parent)]
+        return ["train", "--settings", settings, *paths, "--checkpoint-every-steps", str(every)]
 
     def evaluate_stage(self, output: Path) -> list[str]:
         """The trained run on the task."""

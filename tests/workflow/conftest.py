@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,19 +44,25 @@ for file in files:
 
 
 class Study:
-    """The demo's workflow in a folder of its own."""
+    """The demo's workflow in a separate folder, which may hold another study's files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "config").symlink_to(REPOSITORY / "config")
         commands = folder / "commands"
-        commands.mkdir()
-        (commands / "amorlip").write_text(STAND_IN)
-        (commands / "amorlip").chmod(0o755)
+        if not commands.is_dir():
+            (folder / "config").symlink_to(REPOSITORY / "config")
+            commands.mkdir()
+            (commands / "amorlip").write_text(STAND_IN)
+            (commands / "amorlip").chmod(0o755)
         paths = [str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]
         self.environment = {**os.environ, "PATH": os.pathsep.join(paths)}
 
-    def snakemake(self, *arguments: str, **changes) -> str:
+    def copy(self, folder: Path) -> Study:
+        """This study with its results in another folder, to change them there."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Study(folder)
+
+    def snakemake(self, *arguments: str, fails: bool = False, **changes) -> str:
         """Run Snakemake with keys of the top-level configuration changed; its output."""
         extra = self.folder / "changes.yaml"
         extra.write_text(yaml.safe_dump(changes))
@@ -63,7 +70,7 @@ class Study:
         if changes:
             command += ["--configfile", str(extra)]
         done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     def planned(self, **changes) -> dict[str, int]:

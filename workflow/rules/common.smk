@@ -91,13 +91,21 @@ def external_evaluations():
     )
 
 
+def evaluations(runs):
+    """JSON files of runs, on every task."""
+    return [
+        f"{STUDY}/evaluations/{run.scale}/{run.name}/{task}.json" for _, run in runs for task in study.benchmark.tasks
+    ]
+
+
 def evaluations_of(experiment):
     """JSON files of the runs that a table or figure shows, on every task."""
-    return [
-        f"{STUDY}/evaluations/{run.scale}/{run.name}/{task}.json"
-        for _, run in study.experiment_runs(experiment)
-        for task in study.benchmark.tasks
-    ]
+    return evaluations(study.experiment_runs(experiment))
+
+
+def all_evaluations():
+    """JSON files of every run, and of the weights that were not trained here, on every task."""
+    return evaluations(study.runs) + external_evaluations()
 
 
 def metrics_of(experiment):

@@ -27,10 +27,10 @@ rule train:
         checkpoint_every_steps=lambda wildcards: run_of(wildcards).recipe.checkpoint_every_steps,
     params:
         settings=lambda wildcards: settings_file("train", stage_settings.train(study, wildcards.scale, wildcards.run)),
-        task_folders=lambda wildcards: [f"{key}=results/tasks/{key}" for key in run_of(wildcards).recipe.epoch_tasks],
+        tasks="results/tasks",
         shards=subpath(input.manifest, parent=True),
         folder=subpath(output.weights, parent=True),
     shell:
         "amorlip train --settings {params.settings:q} --shards {params.shards:q} --output {params.folder:q}"
-        " --task-folder {params.task_folders:q} --workers {resources.loader_workers}"
+        " --tasks {params.tasks:q} --workers {resources.loader_workers}"
         " --checkpoint-every-steps {resources.checkpoint_every_steps} 2>&1 | tee {log:q}"
