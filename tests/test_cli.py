@@ -53,7 +53,7 @@ def test_training_leaves_out_tasks_that_are_missing(tmp_path, monkeypatch, capsy
     source = json.dumps({"kind": "folder", "path": str(tmp_path / "nowhere")})
     cli.main(["tasks", "--settings", source, "--output", str(tmp_path / "gone"), "--allow-missing", "1"])
     (tmp_path / "there").mkdir()
-    (tmp_path / "there/task.json").write_text("{}")
+    (tmp_path / "there/task.json").write_text(json.dumps({"source": {"kind": "folder", "path": "x"}, "files": {}}))
     trained = []
     monkeypatch.setattr(loop, "train", lambda run, shards, output, tasks: trained.append(tasks))
     recipe = {"corpus": "mini", "model": "demo", "batch_size": 8, "epochs": 1, "optimizer": {"lr": 1e-3}}

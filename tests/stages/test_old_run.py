@@ -7,7 +7,7 @@ import shutil
 
 from amorlip import cli, models
 from amorlip.config.benchmark import TaskSource
-from amorlip.stages import tasks
+from amorlip.tasks.provide import provide
 from tests.helpers import REPOSITORY
 
 
@@ -19,7 +19,7 @@ def test_an_old_run_is_evaluated(sets, tmp_path):
     models.export(models.create("demo", seed=3), run / "model.safetensors")
     names = ["red", "blue"]
     source = sets.classification(tmp_path / "mine", sets.pictures(4), [0, 1, 0, 1], names, ["a {c}"])
-    tasks.provide(TaskSource(kind="folder", path=str(source)), None, tmp_path / "task")
+    provide(TaskSource(kind="folder", path=str(source)), tmp_path / "task")
     settings = json.dumps({"task": {"kind": "classification", "main_metric": "acc1"}})
     output = tmp_path / "colors.json"
     cli.main(
