@@ -14,7 +14,6 @@ from unittest import mock
 
 from PIL import Image
 
-from amorlip.common.errors import AmorlipError
 from amorlip.config.corpus import DownloadSettings, ImageStorage
 
 SHARD_DIGITS = 5
@@ -26,10 +25,8 @@ def run(urls: Path, output: Path, image: ImageStorage, speed: DownloadSettings, 
     """Download the addresses in the parquet file `urls` (sample_id, url, caption) into shards under `output`.
 
     Per shard: NNNNN.tar (image, txt, json with the sample_id), NNNNN.parquet (what became of each address), and
-    NNNNN_stats.json, written last. Raises AmorlipError for settings it refuses.
+    NNNNN_stats.json, written last.
     """
-    if image.encode_format == "png" and image.encode_quality > 9:
-        raise AmorlipError(f"image.encode_quality is {image.encode_quality}; for png it must be 0 to 9")
     # Set before the import: a library below asks the network for news otherwise.
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     # OpenCV looks at an image's header and refuses it before it takes the memory.

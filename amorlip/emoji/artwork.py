@@ -89,10 +89,8 @@ def _address(picture: Path) -> str:
 def _drawings(source: EmojiSource, packages: dict[str, Path], emoji: list[Emoji]) -> list[Drawing]:
     found = []
     for name, package in source.packages.items():
-        if package.role not in ("style", "heldout_style"):
+        if package.role not in ("style", "heldout_style") or package.style is None:
             continue
-        if package.style is None:
-            raise AmorlipError(f"the emoji package '{name}' has role '{package.role}' but no `style`; name its style")
         read = icon_drawings if (packages[name] / "icons.json").is_file() else file_drawings
         found += read(packages[name], package.style, emoji)
     return found

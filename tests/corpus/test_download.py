@@ -274,12 +274,6 @@ def test_shards_that_could_not_be_written_stop_the_stage(monkeypatch, tmp_path):
     assert asked == [list(range(12)), [8, 9, 10, 11]]
 
 
-def test_an_impossible_compression_is_told(tmp_path):
-    write_table(pa.array(["u"]), pa.array(["c"]), pa.array(["train"]), tmp_path / "urls.parquet")
-    with pytest.raises(AmorlipError, match="encode_quality is 95; for png it must be 0 to 9"):
-        download(corpus(0, encode_quality=95), "train", tmp_path / "urls.parquet", tmp_path / "train")
-
-
 @pytest.mark.parametrize(
     ("message", "reason"),
     [

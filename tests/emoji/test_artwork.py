@@ -10,7 +10,6 @@ from urllib.request import url2pathname, urlopen
 import pandas as pd
 import pytest
 
-from amorlip.common.errors import AmorlipError
 from amorlip.config.corpus import EmojiSource
 from amorlip.emoji import artwork as emoji
 from tests.helpers.miniatures import DIGEST, build_mini_artwork, mini_source
@@ -105,16 +104,3 @@ def test_other_pictures_have_other_addresses(artwork, tmp_path):
         pd.read_parquet(tmp_path / name)["url"].str.partition("#")[2] for name in ("urls.parquet", "other.parquet")
     ]
     assert (digests[0] != digests[1]).sum() == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"names": None}, "exactly one package with role 'names'"), ({"moji": {"style": None}}, "'moji' .* no `style`")],
-)
-def test_incomplete_sources_are_told(tmp_path, monkeypatch, change, message):
-    packages = mini_source().model_dump()["packages"]
-    for name, fields in change.items():
-        packages[name] = {**packages[name], **fields} if fields else None
-    packages = {name: pin for name, pin in packages.items() if pin}
-    with pytest.raises(AmorlipError, match=message):
-        build_mini_artwork(tmp_path, mini_source(packages=packages))

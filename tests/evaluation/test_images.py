@@ -20,7 +20,7 @@ def made(sets, task, folder, count=23):
     labels = [n % 4 for n in range(count)]
     metadata = [[n, -n] for n in range(count)]
     sets.classification(folder, sets.pictures(count), labels, list("abcd"), ["{c}"], metadata=metadata, shards=3)
-    return open_classification(folder, task("classification_grouped", "acc_wg", metadata=["up", "down"]))
+    return open_classification(folder, task("classification_grouped", "acc_wg", metadata=["up", "down"], group_by="up"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -44,6 +44,7 @@ def demo_benchmark() -> Benchmark:
             main_metric=metric,
             random_score=chance,
             source=TaskSource(kind="folder", path="nowhere"),
+            **({"metadata": ["style"], "group_by": "style"} if metric == "acc_wg" else {}),
         )
         for key, (title, kind, metric, chance) in TASKS.items()
     }
