@@ -60,6 +60,8 @@ def config(files: list[Path]) -> None:
     folder = Path(__file__).parent.parent / "config"
     layers = top_level_layers(files, folder)
     study = load_study(merged(layers), folder, layers=layers)
+    for warning in study.warnings():
+        print(f"amorlip config: warning: {warning}", file=sys.stderr)
     runs = {f"{run.scale}/{run.name}": run.model_dump() for _, run in study.runs}
     print(yaml.safe_dump(runs, sort_keys=False), end="")
 

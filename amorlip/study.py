@@ -21,6 +21,7 @@ from amorlip.config import checks
 from amorlip.config.base import Section, refused
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.corpus import Corpus
+from amorlip.config.effective import differing, effective
 from amorlip.config.experiment import Experiment
 from amorlip.config.layers import Layer, read_layer
 from amorlip.config.load import blaming, merged, validate_layers
@@ -243,6 +244,21 @@ class Study:
             checks.check_epoch_tasks(resolved.recipe, self.benchmark)
             checks.check_logit_bias(resolved.settings, resolved.recipe)
             checks.check_local_negatives(resolved.settings, resolved.recipe)
+
+    def warnings(self) -> list[str]:
+        """What is probably a mistake: rows of one experiment that train the same model, though their keys differ."""
+        found = []
+        for name in self.experiments:
+            seen: dict[str, tuple[str, Resolved]] = {}
+            for scale, method, variant, resolved in self.rows(name):
+                row = "-".join(part for part in (scale, method, variant) if part)
+                key = json.dumps([scale, effective(resolved.objective, resolved.settings, resolved.recipe)])
+                first, known = seen.setdefault(key, (row, resolved))
+                if first != row:
+                    keys = [*differing(known.settings, resolved.settings), *differing(known.recipe, resolved.recipe)]
+                    why = f"they differ in {', '.join(keys)}, which changes nothing here" if keys else "nothing differs"
+                    found.append(f"{name}: {first} and {row} train the same model ({why})")
+        return found
 
     def _check_options(self, name: str) -> None:
         options = self.options[name]

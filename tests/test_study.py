@@ -130,3 +130,49 @@ def test_every_layer_names_known_methods():
         for method, layer in scale.methods.items():
             assert (CONFIG / "methods" / f"{method}.yaml").is_file(), f"{path}: {method}"
             validate(Recipe, merge(scale.recipe.model_dump(), layer.recipe), f"{path}: {method}")
+
+
+BETA_0 = {"beta_max": 0}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "differ"),
+    [
+        ({"settings": BETA_0}, {"settings": {**BETA_0, "alpha": 0.5}}, "alpha"),
+        ({"settings": BETA_0}, {"settings": {**BETA_0, "t_online": 4, "f_d": 2.0}}, "t_online, f_d"),
+        ({"settings": BETA_0}, {"settings": BETA_0, "method": "amorlip_fdiv"}, "divergence"),
+        ({}, {"settings": {"negatives": "local"}}, "negatives"),
+        ({}, {"settings": {"lr_rule": "times_ranks"}}, "lr_rule"),
+        ({}, {"recipe": {"micro_batch_size": 256}}, "micro_batch_size"),
+        ({"recipe": {"epochs": 1}}, {"recipe": {"epochs": 1}, "settings": {"alpha": 0.5}}, "alpha"),
+        ({}, {}, "nothing differs"),
+        ({}, {"settings": {"alpha": 0.5}}, None),
+        ({}, {"settings": {"rho": 0.5}}, None),
+        ({"settings": BETA_0}, {"settings": {**BETA_0, "rho": 0.5}}, None),
+        (
+            {"settings": {**BETA_0, "normalizer": "target"}},
+            {"settings": {**BETA_0, "normalizer": "target", "f_d": 2}},
+            None,
+        ),
+        ({}, {"recipe": {"micro_batch_size": 128}}, None),
+        ({}, {"settings": {"beta_counts_from": 1}}, None),
+    ],
+)
+def test_rows_that_train_the_same_model_are_warned_of(first, second, differ):
+    """α changes nothing where β is 0: two rows of an ablation would be bit-identical."""
+    variants = [
+        {"name": name, "title": name, "method": "amorlip_l2log", **layer}
+        for name, layer in (("first", first), ("second", second))
+    ]
+    study = load(overrides={"experiments": {"table1": {"methods": ["clip"], "variants": variants}}})
+    found = [warning for warning in study.warnings() if "demo-amorlip" in warning]
+    if differ is None:
+        assert not found
+    else:
+        assert len(found) == 1 and found[0].startswith("table1: demo-amorlip_l2log-first and ")
+        assert differ in found[0]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "mini.yaml", "paper.yaml"])
+def test_shipped_studies_have_no_warnings(name):
+    assert load_study(merge(DEMO, read_yaml(CONFIG / name)), CONFIG, name).warnings() == []
