@@ -165,6 +165,9 @@ def check_shown_tasks(options: Section, benchmark: Benchmark) -> None:
     tasks, averages = list(benchmark.tasks), list(benchmark.averages)
     if isinstance(options, Comparison):
         key, known, what = "columns", [*tasks, *averages], "task or average"
+        for number, best in enumerate(options.best_of):
+            if best.column is not None and best.column not in known:
+                raise refused(unknown_key(best.column, known, what), ("best_of", number, "column"))
     elif isinstance(options, DifferenceToBaseline):
         key, known, what = "tasks", tasks, "task"
     else:

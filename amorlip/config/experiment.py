@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from amorlip.common.errors import AmorlipError, unknown_key
 from amorlip.config.base import Affects, Name, Section
 from amorlip.config.method import MethodLayer
@@ -43,19 +45,33 @@ class Experiment(Section):
     """Arguments of the function."""
 
 
+class BestOf(Section):
+    """Methods that share one row of a table: at each scale, the best of them."""
+
+    title: str
+    """Name of the row."""
+    methods: Annotated[list[Name], Field(min_length=2)]
+    """The methods; published numbers are those of the first."""
+    column: str | None = None
+    """The task or average that decides, by the mean over seeds; null: the last column of the table."""
+
+
 class Comparison(Section):
-    """Table `comparison`: a row a method, the benchmark's columns, best and second best marked."""
+    """Table `comparison`: one row per method, the benchmark's columns, best and second best marked."""
 
     columns: list[str] | None = None
     """Keys of tasks or averages that are shown, under their groups' headings; null: all columns of the benchmark."""
     published: Name | None = None
-    """File in paper/ (without .csv) whose rows are shown beside those measured here, for scales of the same name."""
+    """File in paper/ (without .csv) whose rows are shown next to those measured here, for scales of the same name."""
+    best_of: list[BestOf] = []
+    """Rows that show the best of several methods, with a note that names it. Methods that the study does not have are
+    left out."""
     notes: list[str] = []
-    """Sentences that are added under the table."""
+    """Sentences to add under the table."""
 
 
 class AccuracyOverEpochs(Section):
-    """Figure `accuracy_over_epochs`: a task that is evaluated after each epoch, one line a method."""
+    """Figure `accuracy_over_epochs`: a task that is evaluated after each epoch, one line per method."""
 
     task: str | None = None
     """Which task; null: the benchmark's first that all shown runs evaluated after each epoch."""
@@ -66,7 +82,7 @@ class AccuracyOverEpochs(Section):
 
 
 class DifferenceToBaseline(Section):
-    """Figure `difference_to_baseline`: a bar a task, the main metric less that of the experiment's `baseline`."""
+    """Figure `difference_to_baseline`: one bar per task, the main metric minus that of the experiment's `baseline`."""
 
     tasks: list[str] | None = None
     """Which tasks; null: all of the benchmark."""

@@ -11,7 +11,7 @@ from amorlip.config.benchmark import Benchmark
 from amorlip.config.display import RunLabel, TableSettings
 from amorlip.config.experiment import Comparison
 from amorlip.config.study import EXTERNAL
-from amorlip.reporting import notes
+from amorlip.reporting import best_of, notes
 from amorlip.reporting.evaluations import (
     Summary,
     chance,
@@ -37,10 +37,12 @@ def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple
     guessing = {column: 100 * value for column, value in chance(benchmark).items()}
     groups = _groups(benchmark, options.columns)
     columns = [column for _, members in groups for column in members]
+    chosen = best_of.choose(runs, summary, options.best_of, benchmark, columns[-1])
     published = _published(settings, options, columns)
+    published |= {key: published[first] for key, first in chosen.first.items() if first in published}
     blocks = [Block("", [Row("Chance", [Cell(_percent(guessing[column], "")) for column in columns], "chance")])]
     for scale, title in scale_titles(runs).items():
-        blocks.append(Block(title, _scale_rows(scale, runs, summary, published, columns)))
+        blocks.append(Block(title, _scale_rows(scale, chosen.runs, summary, published, columns)))
     layout = Layout(
         name=name,
         title=settings.experiment.title,
@@ -48,7 +50,8 @@ def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple
         columns=[column_title(benchmark, column) for column in columns],
         blocks=blocks,
         notes=[
-            *notes.on_values(benchmark, runs, summary, columns),
+            *notes.on_values(benchmark, chosen.runs, summary, columns),
+            *chosen.notes,
             *notes.on_missing_tasks(benchmark, missing_tasks(settings.evaluations, benchmark)),
             *notes.on_published_rows(blocks),
             *(notes.on_corpus(path, settings.corpora) for path in settings.manifests),
