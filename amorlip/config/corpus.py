@@ -98,7 +98,8 @@ class ImageStorage(Section):
     image_size: Count = 256
     """Side to which images are resized [pixels]."""
     resize_mode: Literal["no", "border", "keep_ratio", "center_crop", "keep_ratio_largest"] = "keep_ratio"
-    """How to resize; `keep_ratio` makes the shorter side image_size."""
+    """How to resize. `keep_ratio`: the shorter side becomes image_size. `border`, img2dataset's own default: the longer
+    side does, and the rest of the square is padded."""
     resize_only_if_bigger: bool = True
     """Never enlarge."""
     encode_format: Literal["jpg", "png", "webp"] = "jpg"

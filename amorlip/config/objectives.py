@@ -36,13 +36,18 @@ class Amorlip(Section):
     t_target: Count = 2
     """T_target: steps from one update of the target networks to the next."""
     alpha: Fraction = 0.92
-    """α: share of its old value that the target keeps in an update."""
+    """α: share of its old value that the target keeps in an update. Like all keys of the networks, it changes nothing
+    where β is 0 under `normalizer: combined`: λ is the batch's own Z then."""
     alpha_schedule: Literal["constant", "cosine"] = "constant"
     """`cosine`: α rises from 0 in the first epoch to its value at `beta_horizon_epochs`, as β does."""
-    beta_max: Annotated[Fraction, Field(lt=1)] = 0.8
-    """β_T: largest weight of the previous epoch's networks in Z_comb (Eq. 12); 0 switches them off."""
+    beta_max: Fraction = 0.8
+    """β_T: largest weight of the previous epoch's networks in Z_comb (Eq. 12); 0 switches them off. At 1, Z_comb is
+    theirs alone from the horizon on (Figure 4b of the paper)."""
     beta_horizon_epochs: Count | None = None
     """T_β: epoch at which β reaches `beta_max`; null: the number of epochs."""
+    beta_counts_from: Literal[0, 1] = 0
+    """Number of the first epoch in β's schedule: 0 as in the released code, 1 as in the paper's Algorithm 1. β is 0 in
+    the first epoch either way, as there are no previous networks."""
     f_d: Annotated[Positive, Field(le=64)] = 1.0
     """f_d: hidden width of the networks as a multiple of the features' width."""
     positive_weight: NonNegative = 1e-3
@@ -62,11 +67,11 @@ class Amorlip(Section):
     rho: Float = 8.5
     """ρ of the term ρ/τ."""
     rho_schedule: list[RhoChange] = []
-    """Later values of ρ, in order."""
+    """Later values of ρ, in the order of their epochs."""
     lr: Positive = 1e-3
     """Adam's learning rate of the networks."""
     lr_rule: Literal["constant", "times_ranks"] = "constant"
-    """`times_ranks`: the rate is multiplied with the number of ranks."""
+    """`times_ranks`: the rate is multiplied by the number of ranks."""
     grad_clip: Positive | None = 1.0
     """Largest gradient norm of the networks; null: no clipping."""
 
