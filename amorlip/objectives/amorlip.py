@@ -88,15 +88,17 @@ class AmortizedObjective(base.Objective):
 
     def beta(self) -> float:
         """β_t of this epoch (Eq. 12 and the text below it): 0 in the first, `beta_max` from the horizon on."""
-        return self.settings.beta_max * self._rise()
+        if self.epoch == 0:  # there are no previous networks, whichever number the first epoch has
+            return 0.0
+        return self.settings.beta_max * self._rise(self.epoch + self.settings.beta_counts_from)
 
     def _alpha(self) -> float:
-        return self.settings.alpha * (self._rise() if self.settings.alpha_schedule == "cosine" else 1.0)
+        return self.settings.alpha * (self._rise(self.epoch) if self.settings.alpha_schedule == "cosine" else 1.0)
 
-    def _rise(self) -> float:
+    def _rise(self, epoch: int) -> float:
         """Half a cosine from 0 at epoch 0 to 1 at the horizon."""
         horizon = self.settings.beta_horizon_epochs or self.context.epochs
-        return 0.5 - 0.5 * math.cos(math.pi * min(1.0, self.epoch / horizon))
+        return 0.5 - 0.5 * math.cos(math.pi * min(1.0, epoch / horizon))
 
     def _rho(self) -> float:
         """ρ of this epoch."""
@@ -154,6 +156,8 @@ class _Step:
         log_z, beta = self.log_z(negatives), self._objective.beta()
         if beta == 0.0:
             return log_z
+        if beta == 1.0:  # log(1 - β) is -∞, which math.log1p refuses
+            return self._previous
         return torch.logaddexp(self._previous + math.log(beta), log_z + math.log1p(-beta))
 
     def log_lambda(self) -> Tensor:

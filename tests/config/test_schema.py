@@ -26,7 +26,7 @@ def test_schemas_refuse_unknown_keys():
     ("name", "key", "value"),
     [
         ("settings.amorlip_l2log", "alpha", 1.5),
-        ("settings.amorlip_l2log", "beta_max", 1.0),
+        ("settings.amorlip_l2log", "beta_max", 1.01),
         ("settings.amorlip_l2log", "f_d", 0.0),
         ("settings.amorlip_l2log", "positive_weight", -0.1),
         ("settings.neuclip", "prototypes", 0),

@@ -82,6 +82,15 @@ def test_later_epochs_mix_the_previous_networks():
     assert float(loss.diagnostics["z_ratio"]) == pytest.approx(float((z / combined.exp()).mean().detach()), rel=1e-9)
 
 
+def test_at_beta_1_the_previous_networks_are_z_comb():
+    objective = create(beta_horizon_epochs=1, beta_max=1.0)
+    run(objective, 5)
+    frozen = copy.deepcopy(objective.amortization.target)
+    features, loss = run(objective, 2, start=5)
+    expected = expected_loss(objective, features, networks_output(frozen, features))
+    assert reference.error(reference.gradients(loss.loss, features), reference.gradients(expected, features)) < 1e-9
+
+
 def test_target_normalizer_is_the_target_networks_output():
     objective = create(normalizer="target", beta_max=0.0)
     features, loss = run(objective, 3)
@@ -218,6 +227,21 @@ def test_beta_rises_to_its_maximum_at_the_horizon():
         betas.append(objective.beta())
     assert betas[0] == 0.0 and betas[8] == pytest.approx(0.4) and betas[16:] == pytest.approx([0.8] * 17)
     assert betas[:17] == sorted(betas[:17])
+
+
+@pytest.mark.parametrize("horizon", [None, 16])
+def test_beta_may_count_epochs_from_one_as_algorithm_1_does(horizon):
+    """One epoch ahead of counting from 0, but for the first epoch, which has no previous networks."""
+    betas = {}
+    for first in (0, 1):
+        settings = {"beta_horizon_epochs": horizon, "beta_counts_from": first}
+        objective = registry.create("amorlip_l2log", settings, reference.make_context(epochs=33))
+        betas[first] = []
+        for epoch in range(33):
+            objective.epoch = epoch
+            betas[first].append(objective.beta())
+    assert betas[1][0] == 0.0 and betas[1][1:-1] == betas[0][2:]
+    assert betas[1][-1] == pytest.approx(0.8)
 
 
 def test_alpha_may_rise_with_the_epochs():
