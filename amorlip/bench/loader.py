@@ -27,8 +27,9 @@ from amorlip import models
 from amorlip.bench import pictures, report
 from amorlip.bench.report import Column
 from amorlip.config.recipe import Augmentation
+from amorlip.corpus.manifest import read_manifest
 from amorlip.loader.augment import train_transform
-from amorlip.loader.loader import PairLoader, read_index, read_manifest
+from amorlip.loader.loader import PairLoader, read_index
 
 BATCH = 32
 

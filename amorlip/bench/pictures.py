@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from amorlip.common.files import write_json
 from amorlip.config.corpus import Corpus
-from amorlip.corpus.download import RECORD
 from amorlip.corpus.manifest import build_manifest
+from amorlip.corpus.records import DOWNLOAD, DownloadRecord
 
 CONTRAST = {"luminance": 55.0, "red-green": 18.0, "blue-yellow": 12.0}
 """Standard deviations, in levels: colors of photographs are mostly shades of one another."""
@@ -66,7 +65,9 @@ def write_split(folder: Path, picture: Callable[[int], bytes], ending: str, pair
                 info = tarfile.TarInfo(f"{seed:08d}.{kind}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-    write_json(folder / RECORD, {"requested": pairs, "failed": {}, "shards": ["00000.tar"]})
+    shards = ["00000.tar"]
+    record = DownloadRecord(source="mirror", split="train", requested=pairs, downloaded=pairs, failed={}, shards=shards)
+    record.write(folder / DOWNLOAD)
     mirror = {"repository": "none", "train": "*.tar", "validation": "none"}
     corpus = Corpus(title="made up", source="mirror", mirror=mirror)
     build_manifest("made-up", corpus, "train", folder)

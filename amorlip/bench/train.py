@@ -25,7 +25,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.common.files import write_json, write_text
 from amorlip.config.objectives import OBJECTIVES
 from amorlip.config.run import Run
-from amorlip.corpus.manifest import MANIFEST
+from amorlip.corpus.records import MANIFEST
 from amorlip.study import load_study
 from amorlip.training import distributed, towers
 

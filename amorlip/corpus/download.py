@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 
 from amorlip.common import hub
 from amorlip.common.errors import AmorlipError
-from amorlip.common.files import locked, sha256, write_json, write_text
+from amorlip.common.files import locked, sha256, write_text
 from amorlip.config.corpus import Corpus, MirrorSource
 from amorlip.corpus import img2dataset_call
+from amorlip.corpus.records import DOWNLOAD, DownloadRecord
 
-RECORD = "download.json"
 SOURCE = ".source"
 STAGING = ".staging-"
 MOST_REASONS = 20
@@ -50,12 +50,12 @@ def download(corpus: Corpus, split: str, urls: Path | None, folder: Path) -> Non
     written, and when another process downloads into `folder`.
     """
     with locked(folder):
-        (folder / RECORD).unlink(missing_ok=True)
+        (folder / DOWNLOAD).unlink(missing_ok=True)
         if corpus.source == "mirror":
             record = _mirror(corpus.mirror, split, folder)
         else:
             record = _addresses(corpus, split, urls, folder)
-        write_json(folder / RECORD, {"source": corpus.source, "split": split, **record})
+        DownloadRecord(source=corpus.source, split=split, **record).write(folder / DOWNLOAD)
 
 
 def _mirror(source: MirrorSource, split: str, folder: Path) -> dict[str, Any]:

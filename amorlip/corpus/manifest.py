@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from amorlip.common.errors import AmorlipError, one_line
-from amorlip.common.files import atomic_path, sha256, write_json
+from amorlip.common.errors import AmorlipError
+from amorlip.common.files import atomic_path, sha256
 from amorlip.common.pool import map_on_all_cores
 from amorlip.config.corpus import Corpus
-from amorlip.corpus.download import RECORD
+from amorlip.corpus.records import DOWNLOAD, MANIFEST, DownloadRecord, Manifest, ShardEntry
 from amorlip.corpus.shard_reader import NO_ID, ROW, Shard, read_shard
 
-MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 INDEX_SCHEMA = pa.schema(
     [
@@ -34,73 +31,73 @@ INDEX_SCHEMA = pa.schema(
 )
 
 
+MOST_ENDINGS = 5
+"""Of ignored files, in a message."""
+
+
 def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -> None:
-    """Check every pair in `folder`'s shards; write index.parquet (one row a usable pair) and manifest.json.
+    """Check every pair in `folder`'s shards; write index.parquet (one row per usable pair) and manifest.json.
 
     The index holds the byte ranges of each pair's image and caption inside its shard, so that a pair is read without
-    reading what lies before it. Rows are in the order of the shards, and of sample_id within a shard. Raises
+    reading what is before it. Rows are in the order of the shards, and of sample_id within a shard. Raises
     AmorlipError for a missing or broken shard, and when fewer than `min_yield` of the requested pairs are usable.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
-    record = _read_record(folder)
-    shards = map_on_all_cores(read_shard, [folder / name for name in record["shards"]])
-    refused = sum((shard.refused for shard in shards), Counter())
+    record = DownloadRecord.read(folder / DOWNLOAD, "run the stage `download` first")
+    shards = map_on_all_cores(read_shard, [folder / name for name in record.shards])
+    refused = sum((shard.refused for shard in shards), Counter[str]())
     rows, numbers = _usable_rows(shards, refused)
     found = sum(shard.found for shard in shards)
-    requested = found if record["requested"] is None else record["requested"]
+    requested = found if record.requested is None else record.requested
     samples = np.bincount(numbers, minlength=len(shards))
-    manifest = {
-        "corpus": corpus_name,
-        "split": split,
-        "requested": requested,
-        "downloaded": found,
-        "failed": record["failed"],
-        "yield": len(rows) / requested if requested else 0.0,
-        "samples": len(rows),
-        "refused": dict(refused.most_common()),
-        "max_sample_id": int(rows["sample_id"].max(initial=-1)),
-        "digest": _digest(shards, rows),
-        "shards": [
-            {"name": name, "samples": int(count), "bytes": shard.bytes, "sha256": shard.sha256}
-            for name, count, shard in zip(record["shards"], samples, shards, strict=True)
+    manifest = Manifest(
+        corpus=corpus_name,
+        split=split,
+        requested=requested,
+        downloaded=found,
+        failed=record.failed,
+        usable_fraction=len(rows) / requested if requested else 0.0,
+        samples=len(rows),
+        refused=dict(refused.most_common()),
+        max_sample_id=int(rows["sample_id"].max(initial=-1)),
+        digest=_digest(shards, rows),
+        shards=[
+            ShardEntry(name=name, samples=int(count), bytes=shard.bytes, sha256=shard.sha256)
+            for name, count, shard in zip(record.shards, samples, shards, strict=True)
         ],
-    }
-    _check_yield(manifest, corpus.min_yield)
-    _write_index(rows, numbers, folder / INDEX)
-    write_json(folder / MANIFEST, manifest)
-    print(
-        f"{corpus_name}, {split}: {len(rows)} of {requested} pairs usable ({manifest['yield']:.1%}; {_lost(manifest)})"
     )
+    lost = manifest.lost() + _ignored(shards)
+    _check_yield(manifest, corpus.min_yield, lost)
+    _write_index(rows, numbers, folder / INDEX)
+    manifest.write(folder / MANIFEST)
+    print(f"{corpus_name}, {split}: {len(rows)} of {requested} pairs usable ({manifest.usable_fraction:.1%}; {lost})")
 
 
-def check_shard(path: Path, shard: dict[str, Any], manifest: Path) -> None:
-    """Raises AmorlipError naming the shard at `path` if it is not the one that `manifest` lists as `shard`.
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a split. Raises AmorlipError when it cannot be read or a shard is not the one it lists."""
+    path = folder / MANIFEST
+    manifest = Manifest.read(path, "delete it and run the stage `shards` again")
+    for entry in manifest.shards:
+        _check_shard(folder / entry.name, entry, path)
+    return manifest
 
-    Only a shard that was written or moved since the manifest is read whole, for its digest.
-    """
+
+def _check_shard(path: Path, entry: ShardEntry, manifest: Path) -> None:
+    """Only a shard that was written or moved since the manifest is read whole, for its checksum."""
     if not path.is_file():
         raise AmorlipError(f"shard {path} is missing, but {manifest} lists it; delete {manifest} and run again")
     status = path.stat()
-    if status.st_size != shard["bytes"]:
+    if status.st_size != entry.bytes:
         raise AmorlipError(
-            f"shard {path} has {status.st_size} bytes, {manifest} says {shard['bytes']}; delete {manifest} and run"
-            " again"
+            f"shard {path} has {status.st_size} bytes, but {manifest} lists {entry.bytes}; restore the original, or"
+            f" delete {manifest} and run again"
         )
     newer = max(status.st_mtime_ns, status.st_ctime_ns) >= manifest.stat().st_mtime_ns
-    if newer and sha256(path) != shard["sha256"]:
+    if newer and sha256(path) != entry.sha256:
         raise AmorlipError(
-            f"shard {path} has another digest than {manifest} says; put the old one back, or delete {manifest} and run"
-            " again"
+            f"shard {path} does not match its checksum in {manifest}; restore the original, or delete {manifest} and"
+            " run again"
         )
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AmorlipError(
-            f"{folder / RECORD} cannot be read: {one_line(error)}; run the stage `download` first"
-        ) from error
 
 
 def _usable_rows(shards: Sequence[Shard], refused: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -139,21 +136,21 @@ def _digest(shards: Sequence[Shard], rows: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _check_yield(manifest: dict[str, Any], least: float) -> None:
-    if manifest["samples"] and manifest["yield"] >= least:
+def _check_yield(manifest: Manifest, least: float, lost: str) -> None:
+    if manifest.samples and manifest.usable_fraction >= least:
         return
     raise AmorlipError(
-        f"corpus {manifest['corpus']}, split {manifest['split']}: only {manifest['samples']} of"
-        f" {manifest['requested']} pairs ({manifest['yield']:.1%}) can be used, min_yield is {least:.1%}"
-        f" ({_lost(manifest)}); delete download.json to retry the failures, use the mirror,"
-        " or lower min_yield"
+        f"corpus {manifest.corpus}, split {manifest.split}: only {manifest.samples} of {manifest.requested} pairs"
+        f" ({manifest.usable_fraction:.1%}) can be used, min_yield is {least:.1%} ({lost}); delete {DOWNLOAD} to retry"
+        " the failures, use the mirror, or lower min_yield"
     )
 
 
-def _lost(manifest: dict[str, Any]) -> str:
-    """The pairs that cannot be used, by reason."""
-    reasons = [*manifest["failed"].items(), *manifest["refused"].items()]
-    return ", ".join(f"{reason}: {n}" for reason, n in reasons) or "none was refused"
+def _ignored(shards: Sequence[Shard]) -> str:
+    """The files that belong to no pair, by ending."""
+    counts = sum((shard.ignored for shard in shards), Counter[str]())
+    listed = ", ".join(f"{n} .{ending}" for ending, n in counts.most_common(MOST_ENDINGS))
+    return f"; other files ignored: {listed}{', …' if len(counts) > MOST_ENDINGS else ''}" if counts else ""
 
 
 def _write_index(rows: np.ndarray, numbers: np.ndarray, path: Path) -> None:

@@ -11,17 +11,17 @@ import pandas as pd
 import pyarrow as pa
 
 from amorlip.common.errors import AmorlipError
-from amorlip.common.files import atomic_path, sha256, write_json
+from amorlip.common.files import atomic_path, sha256
 from amorlip.common.hashing import unit
 from amorlip.config.corpus import EmojiSource, Package
 from amorlip.corpus.urls import write_table
 from amorlip.emoji import npm
 from amorlip.emoji.captions import caption
 from amorlip.emoji.names import Drawing, Emoji, file_drawings, icon_drawings, read_emoji
+from amorlip.emoji.records import PACKAGES, PackageEntry, PackagesRecord
 from amorlip.emoji.render import picture_path, render_all
 
 PICTURES = "pictures.parquet"
-ACCOUNT = "packages.json"
 
 
 def build_artwork(source: EmojiSource, folder: Path) -> None:
@@ -39,7 +39,7 @@ def build_artwork(source: EmojiSource, folder: Path) -> None:
     refused = render_all(drawings, folder / "pictures", source.picture_size)
     made = [drawing for drawing, reason in zip(drawings, refused, strict=True) if reason is None]
     table = pd.DataFrame([_row(source, drawing, emoji[drawing.hexcode]) for drawing in made])
-    write_json(folder / ACCOUNT, _account(source, drawings, refused))
+    PackagesRecord(_entries(source, drawings, refused)).write(folder / PACKAGES)
     with atomic_path(folder / PICTURES) as temporary:
         table.to_parquet(temporary, index=False)
 
@@ -109,19 +109,17 @@ def _row(source: EmojiSource, drawing: Drawing, emoji: Emoji) -> dict[str, Any]:
     }
 
 
-def _account(source: EmojiSource, drawings: list[Drawing], refused: list[str | None]) -> list[dict[str, Any]]:
+def _entries(source: EmojiSource, drawings: list[Drawing], refused: list[str | None]) -> list[PackageEntry]:
     """Per package its pin and what became of its drawings."""
     counts: dict[str, Counter[str]] = {}
     for drawing, reason in zip(drawings, refused, strict=True):
         counts.setdefault(drawing.style, Counter())[reason or "pictures"] += 1
-    return [
-        _package_account(name, package, counts.get(package.style or "")) for name, package in source.packages.items()
-    ]
+    return [_entry(name, package, counts.get(package.style or "")) for name, package in source.packages.items()]
 
 
-def _package_account(name: str, package: Package, counts: Counter[str] | None) -> dict[str, Any]:
-    account: dict[str, Any] = {"package": name, **package.model_dump(exclude_none=True)}
-    if counts is not None:
-        account["pictures"] = counts["pictures"]
-        account["skipped"] = {reason: n for reason, n in sorted(counts.items()) if reason != "pictures"}
-    return account
+def _entry(name: str, package: Package, counts: Counter[str] | None) -> PackageEntry:
+    pin = package.model_dump(exclude_none=True)
+    if counts is None:
+        return PackageEntry(package=name, **pin)
+    skipped = {reason: n for reason, n in sorted(counts.items()) if reason != "pictures"}
+    return PackageEntry(package=name, **pin, pictures=counts["pictures"], skipped=skipped)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,10 +13,11 @@ from PIL import Image
 
 from amorlip.common.errors import AmorlipError, one_line, unknown_key
 from amorlip.common.hashing import stable_int
-from amorlip.emoji.artwork import ACCOUNT, PICTURES
+from amorlip.emoji.artwork import PICTURES
 from amorlip.emoji.captions import TEMPLATES, captions
 from amorlip.emoji.handdrawn import read_digits, read_sketches, sketch_classes
 from amorlip.emoji.names import slug
+from amorlip.emoji.records import PACKAGES, PackagesRecord
 from amorlip.tasks.write import Labeled, Round, write_association, write_classification, write_retrieval
 
 SKETCHES_PER_CLASS = 20
@@ -43,6 +43,9 @@ def build_task(builder: str, artwork: Path, output: Path) -> None:
     BUILDERS[builder](Artwork(artwork), output)
 
 
+ADVICE = "run the stage `artwork` first"
+
+
 class Artwork:
     """The rendered pictures and the packages beside them."""
 
@@ -50,12 +53,12 @@ class Artwork:
         self.folder = folder
         try:
             self.pictures = pd.read_parquet(folder / PICTURES)
-            account = json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise AmorlipError(
-                f"{folder} holds no artwork: {one_line(error)}; run the stage `artwork` first"
+                f"{folder} holds no artwork ({one_line(error)}); run the stage `artwork` first"
             ) from error
-        self._packages = {entry["role"]: folder / "packages" / entry["package"] for entry in account}
+        packages = PackagesRecord.read(folder / PACKAGES, ADVICE).root
+        self._packages = {entry.role: folder / "packages" / entry.package for entry in packages}
         self.train_names = set(self.pictures.loc[self.pictures["role"] == "train", "name"])
 
     def package(self, role: str) -> Path:

@@ -6,7 +6,6 @@ seed, the epoch and its id: the method, the number of ranks and the number of wo
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections import OrderedDict
@@ -24,7 +23,8 @@ from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.hashing import stable_int
 from amorlip.common.images import BadImage
 from amorlip.config.recipe import pairs_per_rank
-from amorlip.corpus.manifest import INDEX, INDEX_SCHEMA, MANIFEST, check_shard
+from amorlip.corpus.manifest import INDEX, INDEX_SCHEMA, read_manifest
+from amorlip.corpus.records import MANIFEST, Manifest
 from amorlip.loader.decode import decode
 from amorlip.loader.tokens import TokenTable
 
@@ -81,14 +81,14 @@ class PairLoader:
         manifest = read_manifest(folder)
         index = read_index(folder, manifest)
         self.samples: int = len(index)
-        self.max_sample_id: int = manifest["max_sample_id"]
-        self.digest: str = manifest["digest"]
+        self.max_sample_id: int = manifest.max_sample_id
+        self.digest: str = manifest.digest
         self.steps_per_epoch = self.samples // batch_size
         if self.steps_per_epoch == 0:
             raise AmorlipError(f"{folder}: batch_size {batch_size} is larger than the corpus of {self.samples} pairs")
         pairs_per_rank(batch_size, world_size)
         self._order = _Order(index, batch_size, epochs, seed, rank, world_size, shuffle_window)
-        shards = [folder / shard["name"] for shard in manifest["shards"]]
+        shards = [folder / shard.name for shard in manifest.shards]
         self._pairs = _Pairs(shards, index, seed, transform, tokenizer)
         self._workers, self._seed = workers, seed
 
@@ -111,25 +111,7 @@ class PairLoader:
             yield batch
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a split. Raises AmorlipError when it cannot be read or a shard is not the one it lists."""
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        shards = [
-            (folder / shard["name"], {"bytes": shard["bytes"], "sha256": shard["sha256"]})
-            for shard in manifest["shards"]
-        ]
-        manifest["samples"], manifest["max_sample_id"], manifest["digest"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"the key {error} is missing" if isinstance(error, KeyError) else one_line(error)
-        raise AmorlipError(f"{path} cannot be read: {reason}; delete it and run the stage `shards`") from error
-    for shard, listed in shards:
-        check_shard(shard, listed, path)
-    return manifest
-
-
-def read_index(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
+def read_index(folder: Path, manifest: Manifest) -> np.ndarray:
     """The index of a split as a structured array of pairs. Raises AmorlipError if it does not match the manifest."""
     path = folder / INDEX
     advice = f"delete it and {folder / MANIFEST}, and run again"
@@ -139,8 +121,8 @@ def read_index(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
         raise AmorlipError(f"{path} cannot be read: {one_line(error)}; {advice}") from error
     if not table.schema.equals(INDEX_SCHEMA):
         raise AmorlipError(f"{path} has other columns than {', '.join(INDEX_SCHEMA.names)}; {advice}")
-    if len(table) != manifest["samples"]:
-        raise AmorlipError(f"{path} holds {len(table)} pairs, the manifest {manifest['samples']}; {advice}")
+    if len(table) != manifest.samples:
+        raise AmorlipError(f"{path} holds {len(table)} pairs, the manifest {manifest.samples}; {advice}")
     columns = {name: table[name].to_numpy() for name in table.column_names}
     index = np.empty(len(table), dtype=[(name, column.dtype) for name, column in columns.items()])
     for name, column in columns.items():

@@ -40,9 +40,10 @@ def choose(
     notes = []
     for best in wanted:
         column = best.column or last_column
+        means = summary.mean[column].to_dict()
         for scale in dict.fromkeys(key[0] for key in rows):
             keys = [key for method in best.methods if (key := (scale, method, "")) in rows]
-            values = {key: float(summary.mean.loc[key, column]) for key in keys}
+            values = {key: means[key] for key in keys}
             if len(keys) < 2 or any(math.isnan(value) for value in values.values()):
                 continue
             winner = max(keys, key=values.__getitem__)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from amorlip.common.errors import AmorlipError
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.display import EXTERNAL_TITLE, CorpusLabel, RunLabel
 from amorlip.config.study import EXTERNAL
+from amorlip.corpus.records import Manifest
 from amorlip.reporting.evaluations import Summary, column_title
 from amorlip.reporting.runs import by_row
 from amorlip.reporting.table_layout import MISSING, Block
@@ -80,15 +79,12 @@ def on_published_rows(blocks: list[Block]) -> list[str]:
 
 def on_corpus(path: Path, labels: Mapping[str, CorpusLabel]) -> str:
     """How much of a training corpus could be downloaded, next to what the paper's authors had."""
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        text = (
-            f"Corpus {manifest['corpus']} ({manifest['split']}): {manifest['samples']:,} usable pairs"
-            f" of {manifest['requested']:,} requested; {manifest['yield']:.1%} could be downloaded."
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AmorlipError(f"{path}: not the manifest of a corpus: {error!r}") from error
-    label = labels.get(manifest["corpus"])
+    manifest = Manifest.read(path)
+    text = (
+        f"Corpus {manifest.corpus} ({manifest.split}): {manifest.samples:,} usable pairs"
+        f" of {manifest.requested:,} requested; {manifest.usable_fraction:.1%} could be downloaded."
+    )
+    label = labels.get(manifest.corpus)
     if label is None or label.published_pairs is None:
         return text
     return f"{text} The paper's authors had {label.published_pairs:,}."

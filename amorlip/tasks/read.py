@@ -27,6 +27,8 @@ from amorlip.config.benchmark import TaskDefinition
 from amorlip.tasks.lists import list_of_texts, read_table, single
 
 IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
+ENDINGS = {*IMAGE_SUFFIXES, "cls", "npy", "txt"}
+"""A sample with none of these, such as README.md, is skipped."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,13 @@ def _shards(folder: Path) -> list[Path]:
 
 def _samples(shards: list[Path]) -> Iterator[Sample]:
     for shard in shards:
+        previous = ""
         for sample in samples(shard):
+            if sample.key == previous:
+                raise AmorlipError(f"{sample.where} has a duplicate file; make or download the set again")
+            previous = sample.key
+            if not sample.members.keys() & ENDINGS:
+                continue
             if sample.key.startswith("/") or ".." in PurePosixPath(sample.key).parts:
                 raise AmorlipError(f"{sample.where} has a path that leaves its folder; download the set again")
             yield sample

@@ -14,7 +14,7 @@ from PIL import Image
 from amorlip import models
 from amorlip.bench import loader as bench
 from amorlip.bench import pictures
-from amorlip.loader.loader import read_manifest
+from amorlip.corpus.manifest import read_manifest
 
 KEYS = {
     "case", "size", "bytes", "ours_per_core", "openclip_per_core", "ratio", "openclip_transform_per_core",
@@ -78,5 +78,5 @@ def test_photographs_have_the_spectrum_of_natural_images():
 def test_splits_are_checked_like_any_other(tmp_path):
     size = pictures.write_split(tmp_path / "train", partial(pictures.drawing, 24), "png", 5)
     manifest = read_manifest(tmp_path / "train")
-    assert manifest["samples"] == 5 and manifest["refused"] == {}
+    assert manifest.samples == 5 and manifest.refused == {}
     assert size == round(np.mean([len(pictures.drawing(24, seed)) for seed in range(5)]))

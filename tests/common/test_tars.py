@@ -12,6 +12,7 @@ import webdataset
 from amorlip.common.errors import AmorlipError
 from amorlip.common.tars import samples
 
+FORMS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 NAMES = [
     "./a.png", "./a.cls", "b/c.d/e.PNG", "b/c.d/e.seg.json", "b/c.d/e", ".hidden", "f.png", "f.cls", "\u00e9.txt",
     f"{'long/' * 30}name.png", f"{'long/' * 30}name.cls", f"{'x' * 120}.txt", "g.npy", "a.png", "k.x y.txt",
@@ -39,16 +40,84 @@ def by_webdataset(path):
     ]
 
 
-@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def by_us(path):
+    return [(sample.key, {ending: sample.read(ending) for ending in sample.members}) for sample in samples(path)]
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("length", [0, 1, 9, len(NAMES)])
 def test_the_same_samples_as_webdatasets(tmp_path, form, length):
     names = [name for name in NAMES[:length] if form != tarfile.USTAR_FORMAT or len(name) < 100]
     write(tmp_path / "0.tar", names, form)
-    found = [
-        (sample.key, {ending: sample.read(ending) for ending in sample.members})
-        for sample in samples(tmp_path / "0.tar")
+    assert by_us(tmp_path / "0.tar") == by_webdataset(tmp_path / "0.tar")
+
+
+PAIRS = [[f"{{0}}{n}.jpg", f"{{0}}{n}.txt", f"{{0}}{n}.json"] for n in range(3)]
+PREFIXES = ["", "./", "a/", "./a/b/", "a.b/", "../", "/abs/", "\u00e9 \u00e9/", "__a__/", "a/__b__/"]
+OTHERS = [
+    "README", "README.md", ".DS_Store", "./.DS_Store", "._{0}.jpg", "LICENSE.txt", "{0}.", "{0}", "a.b/c", "__meta__",
+    "__meta__.json", "__a__/x.txt", "x__b__.txt", "{0}.JPG.bak", "{0}.seg.png", "..", "a..b.txt",
+    "{0}" * 60 + ".md", "\udcff.txt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_other_files_at_any_place(tmp_path, form, prefix):
+    """Before, inside and after the pairs, each alone: what WebDataset makes of it is what we make of it."""
+    for number, other in enumerate(OTHERS):
+        for place in range(8):
+            names = [name.format(prefix) for pair in PAIRS for name in pair]
+            names.insert(place, other.format(f"{place // 3}"))
+            if form == tarfile.USTAR_FORMAT:
+                names = [name for name in names if len(name.encode(errors="surrogateescape")) < 100]
+            path = tmp_path / f"{number}-{place}.tar"
+            write(path, names, form, folders=(prefix,) if prefix else ())
+            assert by_us(path) == by_webdataset(path), names
+
+
+@pytest.mark.parametrize("prefix", ["", "./", "a/", "./a/b/"])
+def test_hidden_files_in_a_folder_do_not_tear_pairs_apart(tmp_path, prefix):
+    """As macOS writes them next to each file. In a folder WebDataset takes them for files of a sample `a/`."""
+    folder, slash, _ = prefix.rpartition("/")
+    names = [name.format(prefix) for pair in PAIRS for name in pair]
+    mac = [each for name in names for each in (f"{folder}{slash}._{name.rpartition('/')[2]}", name)]
+    write(tmp_path / "0.tar", [f"{prefix}.DS_Store", *mac], tarfile.PAX_FORMAT)
+    assert [(key, list(members)) for key, members in by_us(tmp_path / "0.tar")] == [
+        (f"{prefix}{n}", ["jpg", "txt", "json"]) for n in range(3)
     ]
-    assert found == by_webdataset(tmp_path / "0.tar")
+
+
+def test_a_repeated_name_starts_another_sample(tmp_path):
+    """WebDataset raises; OpenCLIP's grouping, as ours, keeps the second file away from the first one's caption."""
+    write(tmp_path / "0.tar", ["a.jpg", "a.txt", "a.JPG", "a.txt"], tarfile.USTAR_FORMAT)
+    assert [(sample.key, list(sample.members)) for sample in samples(tmp_path / "0.tar")] == [("a", ["jpg", "txt"])] * 2
+
+
+@pytest.mark.parametrize("headers", [{}, {"mtime": "1.5"}, {"path": "b.jpg"}, {"comment": "b.jpg"}, {"size": "3"}])
+def test_pax_records(tmp_path, headers):
+    """img2dataset's writer puts one with the time in front of every file; others rename the file."""
+    with tarfile.open(tmp_path / "0.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("a.jpg", "a.txt"):
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = 3, headers
+            tar.addfile(info, io.BytesIO(name[2:].encode()))
+            headers = {}
+    assert by_us(tmp_path / "0.tar") == by_webdataset(tmp_path / "0.tar")
+
+
+@pytest.mark.parametrize("size", [b"-0000000777", b"77777777777"])
+def test_a_size_that_leads_out_of_the_file(tmp_path, size):
+    """Backwards, a reader would never end."""
+    write(tmp_path / "0.tar", ["a.jpg", "b.jpg"], tarfile.USTAR_FORMAT, folders=())
+    data = bytearray((tmp_path / "0.tar").read_bytes())
+    header = data.index(b"b.jpg")
+    data[header + 124 : header + 135] = size
+    data[header + 148 : header + 156] = b" " * 8
+    data[header + 148 : header + 156] = b"%06o\0 " % sum(data[header : header + 512])
+    (tmp_path / "0.tar").write_bytes(data)
+    with pytest.raises(AmorlipError, match=r"0.tar cannot be read \(it ends within b.jpg\)"):
+        list(samples(tmp_path / "0.tar"))
 
 
 def test_contents_can_be_read_after_the_last_sample(tmp_path):
@@ -74,7 +143,20 @@ def test_a_shard_that_is_cut(tmp_path, length, folders):
     path = tmp_path / "0.tar"
     write(path, ["a.png", "b.png", "c.png"], tarfile.USTAR_FORMAT, folders)
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(AmorlipError, match="0.tar is not a whole tar file"):
+    with pytest.raises(AmorlipError, match="0.tar cannot be read"):
+        list(samples(path))
+
+
+@pytest.mark.parametrize("folders", [(), ("b",)])
+def test_an_emptied_header_is_not_the_end(tmp_path, folders):
+    """The files after it would be lost silently."""
+    path = tmp_path / "0.tar"
+    write(path, ["a.png", "b.png", "c.png"], tarfile.USTAR_FORMAT, folders)
+    data = bytearray(path.read_bytes())
+    header = data.index(b"b.png")
+    data[header : header + 512] = bytes(512)
+    path.write_bytes(data)
+    with pytest.raises(AmorlipError, match=rf"the header at byte {header} is empty, but more files follow"):
         list(samples(path))
 
 
@@ -85,5 +167,5 @@ def test_a_damaged_header(tmp_path, folders):
     data = bytearray(path.read_bytes())
     data[data.index(b"b.png") + 1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(AmorlipError, match="0.tar is not a whole tar file"):
+    with pytest.raises(AmorlipError, match="0.tar cannot be read"):
         list(samples(path))

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from amorlip.common.errors import AmorlipError
-from amorlip.corpus.manifest import INDEX, MANIFEST, build_manifest
+from amorlip.corpus.manifest import INDEX, build_manifest
+from amorlip.corpus.records import MANIFEST
 from tests.helpers.miniatures import any_corpus, bomb, pair, picture, write_record, write_split, write_tar
 
 
@@ -79,7 +80,6 @@ BROKEN = {
     "image has too many pixels": {**pair(1), "png": bomb(50_000)},
     "broken json": {**pair(1), "json": b"{"},
     "sample_id is not a natural number": {**pair(1), "json": b'{"sample_id": "x"}'},
-    "unknown file type .exe": {**pair(1), "exe": b"MZ"},
 }
 
 
@@ -128,6 +128,24 @@ def test_a_sparse_file_is_not_unfolded(tmp_path):
     write_record(tmp_path, ["0.tar"], 2)
     build_manifest("test", any_corpus(), "train", tmp_path)
     assert json.loads((tmp_path / MANIFEST).read_text())["refused"] == {"no image": 1}
+
+
+def test_other_files_are_ignored(tmp_path, capsys):
+    """As a Mac's tar, a careful publisher or another tool leaves them; the pairs and their numbers stay the same."""
+    named = [(f"b/{n}", without(n, "json")) for n in range(3)]
+    plain, expected = check(tmp_path / "plain", {"0.tar": named})
+    assert "ignored" not in capsys.readouterr().out
+    extra = [("README", {"md": b"x"}), ("b/index", {"json": b"{}"})]
+    mixed = [(key, {**members, "cls": b"1", "exe": b"MZ"}) for key, members in named]  # also within pairs
+    manifest, rows = check(tmp_path / "mixed", {"0.tar": [extra[0], *mixed, extra[1]]})
+    assert (manifest["downloaded"], manifest["samples"], manifest["refused"]) == (3, 3, {})
+    assert [row["sample_id"] for row in rows] == [row["sample_id"] for row in expected] == [0, 1, 2]
+    assert "ignored: 1 .md, 1 .json" in capsys.readouterr().out
+
+
+def test_a_corpus_of_other_files_says_what_it_holds(tmp_path):
+    with pytest.raises(AmorlipError, match=r"only 0 of 0 pairs.*ignored: 2 \.gif, 2 \.caption"):
+        check(tmp_path, {"0.tar": [(str(n), {"gif": b"x", "caption": b"a"}) for n in range(2)]})
 
 
 def test_a_missing_caption(tmp_path):
@@ -184,7 +202,7 @@ def test_an_empty_corpus_stops(tmp_path):
 
 
 def test_missing_and_broken_shards_are_named(tmp_path):
-    with pytest.raises(AmorlipError, match=r"download\.json cannot be read.*run the stage `download`"):
+    with pytest.raises(AmorlipError, match=r"download\.json: No such file.*run the stage `download`"):
         build_manifest("test", any_corpus(), "train", tmp_path)
     write_record(tmp_path, ["0.tar"], 1)
     with pytest.raises(AmorlipError, match=r"shard .*0\.tar cannot be read"):
@@ -193,7 +211,7 @@ def test_missing_and_broken_shards_are_named(tmp_path):
     whole = (tmp_path / "0.tar").read_bytes()
     for size in (0, 700, 1700, 2048, 3000, whole.rstrip(b"\0").__len__()):
         (tmp_path / "0.tar").write_bytes(whole[:size])
-        with pytest.raises(AmorlipError, match=r"shard .*0\.tar cannot be read: .*; delete it and"):
+        with pytest.raises(AmorlipError, match=r"shard .*0\.tar cannot be read (.*); delete it and"):
             build_manifest("test", any_corpus(), "train", tmp_path)
 
 
@@ -205,7 +223,7 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path):
     header = data.index(b"2.png")
     data[header] ^= 1
     (tmp_path / "0.tar").write_bytes(data)
-    with pytest.raises(AmorlipError, match=rf"0\.tar cannot be read: the header at byte {header} is damaged"):
+    with pytest.raises(AmorlipError, match=rf"0\.tar cannot be read \(the header at byte {header} is damaged"):
         build_manifest("test", any_corpus(), "train", tmp_path)
 
 

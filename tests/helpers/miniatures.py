@@ -16,6 +16,7 @@ from PIL import Image
 
 from amorlip.config.corpus import Corpus, EmojiSource
 from amorlip.corpus.manifest import build_manifest
+from amorlip.corpus.records import DOWNLOAD, DownloadRecord
 from amorlip.emoji import artwork, npm
 
 KINDS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
@@ -65,8 +66,10 @@ def any_corpus(**changes: Any) -> Corpus:
 
 def write_record(folder: Path, shards: list[str], requested: int | None, failed: dict[str, int] | None = None) -> None:
     """A download.json as the stage before `shards` leaves it."""
-    record = {"requested": requested, "downloaded": requested, "failed": failed or {}, "shards": shards}
-    (folder / "download.json").write_text(json.dumps(record))
+    record = DownloadRecord(
+        source="urls", split="train", requested=requested, downloaded=requested, failed=failed or {}, shards=shards
+    )
+    record.write(folder / DOWNLOAD)
 
 
 def write_split(folder: Path, ids: list[list[int]]) -> Path:

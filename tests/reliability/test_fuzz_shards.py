@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from amorlip.common.errors import AmorlipError
-from amorlip.corpus.manifest import build_manifest
+from amorlip.corpus.manifest import build_manifest, read_manifest
 from amorlip.loader.decode import decode
-from amorlip.loader.loader import PairLoader, read_index, read_manifest
+from amorlip.loader.loader import PairLoader, read_index
 from tests.helpers.miniatures import any_corpus, pair, picture, write_record, write_tar
 
 pytestmark = pytest.mark.slow

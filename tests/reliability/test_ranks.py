@@ -22,7 +22,7 @@ BAD = {
     "image is cut short": lambda n: {**pair(n), "png": picture(n)[:-40]},
     "not an image": lambda n: {**pair(n), "png": b""},
     "no caption": lambda n: {key: data for key, data in pair(n).items() if key != "txt"},
-    "unknown file type .exe": lambda n: {"exe": picture(n), **{k: d for k, d in pair(n).items() if k != "png"}},
+    "no image": lambda n: {"exe": picture(n), **{k: d for k, d in pair(n).items() if k != "png"}},
     "duplicate key": pair,
 }
 

@@ -158,7 +158,10 @@ def test_yield_of_corpora_next_to_the_papers(study, table_experiment):
     fake = study()
     manifest = fake.folder / "manifest.json"
     label = CorpusLabel(title="Conceptual Captions", published_pairs=2274566)
-    found = {"corpus": "cc3m", "split": "train", "requested": 3318333, "samples": 2000000, "yield": 0.62}
+    found = {
+        "corpus": "cc3m", "split": "train", "requested": 3318333, "downloaded": 2000000, "failed": {}, "yield": 0.62,
+        "samples": 2000000, "refused": {}, "max_sample_id": 3318332, "digest": "d", "shards": [],
+    }  # fmt: skip
     manifest.write_text(json.dumps(found))
     text = render(fake, table_experiment, manifests=[manifest], corpora={"cc3m": label})
     expected = (
@@ -167,7 +170,7 @@ def test_yield_of_corpora_next_to_the_papers(study, table_experiment):
     assert f"Corpus cc3m (train): {expected}." in text["md"]
     assert "authors" not in render(fake, table_experiment, manifests=[manifest])["md"]
     manifest.write_text("{}")
-    with pytest.raises(AmorlipError, match="manifest.json: not the manifest of a corpus"):
+    with pytest.raises(AmorlipError, match="manifest.json: corpus: Field required"):
         render(fake, table_experiment, manifests=[manifest])
 
 

@@ -1,0 +1,67 @@
+"""What the stages `download` and `shards` write about a split: download.json and manifest.json."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from amorlip.common.records import JsonRecord
+
+DOWNLOAD = "download.json"
+MANIFEST = "manifest.json"
+
+
+class DownloadRecord(JsonRecord):
+    """download.json: which shards there are and what became of the addresses."""
+
+    source: Literal["emoji", "urls", "mirror"]
+    split: str
+    revision: str | None = None
+    """A mirror's commit."""
+    requested: int | None
+    """Addresses in the list; null for a mirror, whose shards are all there is."""
+    downloaded: int | None
+    failed: dict[str, int]
+    """Reason → addresses."""
+    shards: list[str]
+    """Paths below the folder."""
+
+
+class ShardEntry(JsonRecord):
+    """One shard of a manifest."""
+
+    name: str
+    """Path below the folder."""
+    samples: int
+    """Usable pairs."""
+    bytes: int
+    sha256: str
+
+
+class Manifest(JsonRecord):
+    """manifest.json: the usable pairs of a split, the shards that hold them, and what was lost."""
+
+    corpus: str
+    split: str
+    requested: int
+    downloaded: int
+    """Pairs in the shards, usable or not."""
+    failed: dict[str, int]
+    """Reason → addresses that could not be downloaded."""
+    usable_fraction: float = Field(alias="yield")
+    """Usable pairs / requested ones."""
+    samples: int
+    """Usable pairs."""
+    refused: dict[str, int]
+    """Reason → pairs of the shards that cannot be used."""
+    max_sample_id: int
+    """-1 if there are no pairs."""
+    digest: str
+    """sha256 of the shards' checksums and the ids of the usable pairs."""
+    shards: list[ShardEntry]
+
+    def lost(self) -> str:
+        """The pairs that cannot be used, by reason, for messages."""
+        reasons = [*self.failed.items(), *self.refused.items()]
+        return ", ".join(f"{reason}: {n}" for reason, n in reasons) or "none was refused"
