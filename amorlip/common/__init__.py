@@ -1,1 +1,1 @@
-"""What knows nothing of CLIP: errors, files, tars, digests, processes, matrix products."""
+"""What knows nothing of CLIP: errors, files, tars, digests, processes, matrix multiplication."""

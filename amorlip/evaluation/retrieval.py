@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from amorlip.common.errors import AmorlipError
-from amorlip.common.matmul import product
+from amorlip.common.matmul import matmul
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.evaluation import bootstrap
 from amorlip.evaluation.features import Encoder
@@ -65,7 +65,7 @@ def ranks_in_both_directions(
     keep = len(texts_TD) * len(images_ID) <= SCORES_KEPT
     kept, own, found = [], [], []
     for part in parts:
-        scores_BI = product(texts_TD[part], images_ID.T)
+        scores_BI = matmul(texts_TD[part], images_ID.T)
         own_B1 = scores_BI.gather(1, image_of_T[part, None])
         own.append(own_B1[:, 0])
         found.append(_above_and_level(scores_BI, own_B1, dim=1))
@@ -75,7 +75,7 @@ def ranks_in_both_directions(
     best_I.scatter_reduce_(0, image_of_T, torch.cat(own), "amax")
     text_ranks_I, level_I = torch.zeros_like(own_I), torch.zeros_like(own_I)
     for number, part in enumerate(parts):
-        scores_BI = kept[number] if keep else product(texts_TD[part], images_ID.T)
+        scores_BI = kept[number] if keep else matmul(texts_TD[part], images_ID.T)
         above, level = _above_and_level(scores_BI, best_I, dim=0)
         text_ranks_I += above
         level_I += level
@@ -103,7 +103,7 @@ def best_match_ranks(
     ranks = []
     block = max(1, SCORES_AT_ONCE // len(items_ND))
     for start in range(0, len(queries_QD), block):
-        scores_BN = product(queries_QD[start : start + block], items_ND.T)
+        scores_BN = matmul(queries_QD[start : start + block], items_ND.T)
         matches_BN = query_ids_Q[start : start + block, None] == item_ids_N
         best_B = scores_BN.masked_fill(~matches_BN, -torch.inf).argmax(dim=1)
         ranks.append(rank_of(scores_BN, best_B))
@@ -117,7 +117,7 @@ def _best(texts_TD: torch.Tensor, images_ID: torch.Tensor) -> pd.DataFrame:
     for queries, items in ((texts_TD, images_ID), (images_ID, texts_TD)):
         step = max(1, SCORES_AT_ONCE // len(items))
         for start in range(0, len(queries), step):
-            found = product(queries[start : start + step], items.T).topk(min(RECALLS[-1], len(items)), dim=1)
+            found = matmul(queries[start : start + step], items.T).topk(min(RECALLS[-1], len(items)), dim=1)
             positions += list(found.indices.cpu().numpy())
             scores += list(found.values.cpu().numpy())
     return pd.DataFrame({"best": positions, "scores": scores})

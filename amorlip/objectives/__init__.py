@@ -1,1 +1,1 @@
-"""Training objectives: features in, loss and gradients out. One module a method, listed in `registry`."""
+"""Training objectives: features in, loss and gradients out. One module per method, listed in `config/objectives.py`."""

@@ -1,10 +1,13 @@
-"""AmorLIP's step: fit networks to log Z (stage I), then contrast with the amortized λ (stage II)."""
+"""AmorLIP's step: fit networks to log Z (stage I), then contrast with the λ they give (stage II).
+
+Equations, algorithm and appendix are those of AmorLIP (arXiv 2505.18983). Shapes: b pairs of this rank.
+"""
 
 from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,36 +15,40 @@ from torch import Tensor
 from amorlip.common.errors import AmorlipError
 from amorlip.config.objectives import Amorlip
 from amorlip.objectives import base, collectives
-from amorlip.objectives.amorlip_networks import Amortization, Divergence, Networks
+from amorlip.objectives.amorlip_networks import AmortizationNetworks, NetworkPair
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.diagnostics import estimation_error, partition_statistics
 from amorlip.objectives.shared_loss import Normalization, contrast, infonce_bound
 from amorlip.objectives.similarities import Pairs
 
+A = TypeVar("A", bound=Amorlip)
 
-class AmortizedObjective(base.Objective):
-    """The paper's Algorithm 1 for any amortization objective; the subclass names it in `divergence`."""
 
-    divergence: Divergence
-    settings: Amorlip
+class AmorlipObjective(base.Objective[A]):
+    """Algorithm 1 for any amortization objective, which a subclass defines as `divergence`."""
 
-    def __init__(self, settings: Amorlip, context: Context) -> None:
+    def __init__(self, settings: A, context: Context) -> None:
         super().__init__(settings, context)
         if settings.negatives == "local" and context.batch_size // context.world_size < 2:
             raise AmorlipError(
                 "negatives: local needs at least two pairs per rank; use fewer ranks or negatives: global"
             )
-        self.amortization = Amortization(
+        self.amortization = AmortizationNetworks(
             context.embed_dim,
             max(1, round(settings.f_d * context.embed_dim)),
+            # the release multiplies the rate when it creates the optimizer again, at each re-initialization
             lr=settings.lr * (context.world_size if settings.lr_rule == "times_ranks" else 1),
             grad_clip=settings.grad_clip,
             world_size=context.world_size,
         )
         self.epoch = -1
 
+    def divergence(self, log_lambda: Tensor, log_z: Tensor) -> Tensor:
+        """What stage I minimizes the mean of, elementwise."""
+        raise NotImplementedError
+
     def start_epoch(self, epoch: int) -> None:
-        """Keep the target as `previous` and start anew. Seeds depend on (seed, epoch), so ranks and resumes agree."""
+        """Keep the target as `previous` and re-initialize, from a seed that all ranks and resumed runs share."""
         if epoch == self.epoch:
             return
         if self.epoch >= 0:
@@ -53,23 +60,27 @@ class AmortizedObjective(base.Objective):
     def compute(self, features: Features) -> Loss:
         """Stages I and II; `start_epoch` has been called."""
         step = _Step(self, features)
+        # counted within the epoch, so that each begins with a fit of its new networks
         within_epoch = features.step % self.context.steps_per_epoch
         if within_epoch % self.settings.t_online == 0:
             self._stage_one(step, first=within_epoch == 0)
+        # before stage II, as in Algorithm 1; the release's run without previous networks does it after
+        # (docs/decisions/2026-11-22-released-code.md)
         if within_epoch % self.settings.t_target == 0:
             self.amortization.update_target(self._alpha())
         return self._stage_two(step)
 
     def _stage_one(self, step: _Step, first: bool) -> None:
-        """Fit the online networks to log Z_comb of this batch."""
+        """Fit the online networks to this batch's log Z_comb (Eq. 12)."""
         log_target = step.log_z_combined(self.settings.target_negatives)
-        starts = self.epoch == 0 or self.settings.reinitialize
-        if first and starts and self.settings.bias_init == "data":
+        is_new = self.epoch == 0 or self.settings.reinitialize
+        if first and is_new and self.settings.bias_init == "data":
+            # PyTorch's start is near 0, log Z between 10 and 92: docs/decisions/2026-11-22-bias-init.md
             self.amortization.start_at(collectives.mean(log_target.mean(1), self.context.world_size))
         self.amortization.fit(step.image, step.text, log_target, self.divergence, self.settings.t_lambda)
 
     def _stage_two(self, step: _Step) -> Loss:
-        """L(x, y; λ)/sg(τ) + ρ/τ; shown is the bound of InfoNCE that L is."""
+        """L(x, y; λ)/sg(τ) + ρ/τ (sg: no gradient); the logged value is the bound of InfoNCE that L implies."""
         features, log_lambda = step.features, step.log_lambda()
         normalization = Normalization(log_lambda, positive_weight=self.settings.positive_weight)
         contrastive = contrast(features, step.pairs(self.settings.negatives), normalization)
@@ -78,17 +89,23 @@ class AmortizedObjective(base.Objective):
         return Loss(base.with_value(loss, infonce_bound(contrastive, log_lambda)), diagnostics)
 
     def _diagnostics(self, step: _Step) -> dict[str, Tensor]:
-        """With the partition's statistics: how well the target networks know log Z, and how much λ leaves it."""
+        """The partition's statistics, the target networks' error in log Z, and Z/Z_comb.
+
+        `z_ratio` near 1/(1-β) means that the networks contribute nothing to Z_comb.
+        """
         log_z = step.log_z(self.settings.negatives)
         return {
             **partition_statistics(step.pairs(self.settings.negatives), log_z),
-            **estimation_error(step.network(self.amortization.target), log_z),
+            **estimation_error(step.estimate(self.amortization.target), log_z),
             "z_ratio": (log_z - step.log_z_combined(self.settings.negatives)).exp().mean(),
         }
 
     def beta(self) -> float:
-        """β_t of this epoch (Eq. 12 and the text below it): 0 in the first, `beta_max` from the horizon on."""
-        if self.epoch == 0:  # there are no previous networks, whichever number the first epoch has
+        """β_t = β_T - ½ β_T (1 + cos(π t/T_β)) of epoch t, and β_T from T_β on (below Eq. 12); 0 in the first epoch.
+
+        Algorithm 1 counts t from 1, the release from 0: `beta_counts_from`.
+        """
+        if self.epoch == 0:  # no previous networks, whether t is 0 or 1
             return 0.0
         return self.settings.beta_max * self._rise(self.epoch + self.settings.beta_counts_from)
 
@@ -96,7 +113,7 @@ class AmortizedObjective(base.Objective):
         return self.settings.alpha * (self._rise(self.epoch) if self.settings.alpha_schedule == "cosine" else 1.0)
 
     def _rise(self, epoch: int) -> float:
-        """Half a cosine from 0 at epoch 0 to 1 at the horizon."""
+        """½ (1 - cos(π t/T_β)) at t = `epoch`: from 0 to 1 at the horizon."""
         horizon = self.settings.beta_horizon_epochs or self.context.epochs
         return 0.5 - 0.5 * math.cos(math.pi * min(1.0, epoch / horizon))
 
@@ -104,27 +121,29 @@ class AmortizedObjective(base.Objective):
         """ρ of this epoch."""
         rho = self.settings.rho
         for change in self.settings.rho_schedule:
-            # The margin lets a fraction written with few digits, such as 0.6667, hit the epoch that it means.
+            # The margin: a fraction written with few digits, such as 0.6667, means the epoch it rounds to.
             if self.epoch + 1e-3 * self.context.epochs >= change.from_fraction * self.context.epochs:
                 rho = change.value
         return rho
 
     def get_extra_state(self) -> dict[str, Any]:
+        """Part of `state_dict()`: the epoch, which decides whether a resumed one has begun."""
         return {"epoch": self.epoch}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
+        """See `get_extra_state`."""
         self.epoch = state["epoch"]
 
 
 class _Step:
-    """The quantities of one step, each computed when first asked for. Everything is detached.
+    """The quantities of one step, each computed when first used, without gradients.
 
     "Z" is what the networks estimate: with `amortize: negatives`, the partition function without the pair itself.
     """
 
-    def __init__(self, objective: AmortizedObjective, features: Features) -> None:
+    def __init__(self, objective: AmorlipObjective, features: Features) -> None:
         self.features = features
-        self.image, self.text = features.image_features.detach(), features.text_features.detach()
+        self.image, self.text = features.image_features.detach(), features.text_features.detach()  # (b, d)
         self._objective, self._settings = objective, objective.settings
         self._pairs: dict[str, Pairs] = {}
 
@@ -136,13 +155,14 @@ class _Step:
             self._pairs[key] = Pairs(self.features, context, key)
         return self._pairs[key]
 
-    def network(self, networks: Networks) -> Tensor:
+    def estimate(self, networks: NetworkPair) -> Tensor:
         """(2, b) log λ of `networks`."""
-        return Amortization.estimate(networks, self.image, self.text)
+        return AmortizationNetworks.estimate(networks, self.image, self.text)
 
     @cached_property
-    def _previous(self) -> Tensor:
-        return self.network(self._objective.amortization.previous)
+    def _log_previous(self) -> Tensor:
+        """(2, b) log λ of the previous epoch's target networks."""
+        return self.estimate(self._objective.amortization.previous)
 
     def log_z(self, negatives: str) -> Tensor:
         """(2, b) log Z of this batch."""
@@ -152,23 +172,26 @@ class _Step:
         return pairs.with_positive(pairs.log_negatives, self._settings.positive_weight)
 
     def log_z_combined(self, negatives: str) -> Tensor:
-        """(2, b) log Z_comb (Eq. 12)."""
+        """(2, b) log Z_comb = log(β λ_previous + (1 - β) Z) (Eq. 12)."""
         log_z, beta = self.log_z(negatives), self._objective.beta()
-        if beta == 0.0:
+        if beta == 0.0:  # the first epoch has no previous networks
             return log_z
         if beta == 1.0:  # log(1 - β) is -∞, which math.log1p refuses
-            return self._previous
-        return torch.logaddexp(self._previous + math.log(beta), log_z + math.log1p(-beta))
+            return self._log_previous
+        return torch.logaddexp(self._log_previous + math.log(beta), log_z + math.log1p(-beta))
 
     def log_lambda(self) -> Tensor:
-        """(2, b) log λ of stage II."""
+        """(2, b) log λ of stage II: Z_comb as in the released command, or the target's estimate as in Algorithm 1.
+
+        Why there are two: docs/decisions/2026-11-22-normalizer.md.
+        """
         if self._settings.normalizer == "combined":
-            estimate = self.log_z_combined(self._settings.negatives)
+            log_lambda = self.log_z_combined(self._settings.negatives)
         else:
-            estimate = self.network(self._objective.amortization.target)
+            log_lambda = self.estimate(self._objective.amortization.target)
         if self._settings.amortize == "all":
-            return estimate
-        return self.pairs(self._settings.negatives).with_positive(estimate, self._settings.positive_weight)
+            return log_lambda
+        return self.pairs(self._settings.negatives).with_positive(log_lambda, self._settings.positive_weight)
 
 
 def _seed(seed: int, epoch: int) -> int:

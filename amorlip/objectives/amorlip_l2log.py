@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from amorlip.objectives.amorlip import AmortizedObjective
+from torch import Tensor
+
+from amorlip.config.objectives import AmorlipL2Log
+from amorlip.objectives.amorlip import AmorlipObjective
 from amorlip.objectives.divergences import l2_log
 
 
-class Objective(AmortizedObjective):
-    """Networks minimize mean (log λ - log Z_comb)²."""
+class Objective(AmorlipObjective[AmorlipL2Log]):
+    """The networks minimize mean (log λ - log Z_comb)²."""
 
-    divergence = staticmethod(l2_log)
+    def divergence(self, log_lambda: Tensor, log_z: Tensor) -> Tensor:
+        return l2_log(log_lambda, log_z)

@@ -1,4 +1,4 @@
-"""Networks that estimate log Z from a feature, and their training (stage I of the paper's Algorithm 1)."""
+"""The amortization networks, which estimate log Z from a feature, and their training (stage I of Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from amorlip.common.matmul import linear
 from amorlip.objectives.collectives import average_gradients
 
 CHUNK = 2048
-"""Pairs that pass through the networks at once: bounds the memory for activations."""
+"""Largest number of pairs in one pass through the networks: bounds the memory for activations."""
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
-"""(log λ, log Z) → one value per entry, smallest where they are equal."""
+"""(log λ, log Z) → one value per element, with its minimum where they are equal."""
 
 
 class Network(nn.Module):
-    """One modality's u → log λ(u).
+    """One modality's u → log λ(u), as in the released code.
 
-    a = LN(relu(W1 u)); b = LN(relu(W2 a)); out = W3 relu(b + u), with W1: d → h, W2: h → d, W3: d → 1 (released code).
+    a = LN(relu(W1 u)); b = LN(relu(W2 a)); out = W3 relu(b + u), with W1: d → h, W2: h → d, W3: d → 1.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        # PyTorch's own start would draw from the generator that the encoders depend on
-        self.linear1, self.norm1 = nn.utils.skip_init(nn.Linear, width, hidden), nn.LayerNorm(hidden)
-        self.linear2, self.norm2 = nn.utils.skip_init(nn.Linear, hidden, width), nn.LayerNorm(width)
-        self.linear3 = nn.utils.skip_init(nn.Linear, width, 1)
+        self.linear1, self.norm1 = _uninitialized(width, hidden), nn.LayerNorm(hidden)
+        self.linear2, self.norm2 = _uninitialized(hidden, width), nn.LayerNorm(width)
+        self.linear3 = _uninitialized(width, 1)
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:
-        """Fresh parameters from a CPU generator: uniform in ±1/√fan_in, as PyTorch's linear layers."""
+        """New parameters from a CPU generator: uniform in ±1/√fan_in, as PyTorch's linear layers."""
         for layer in (self.linear1, self.linear2, self.linear3):
             bound = layer.in_features**-0.5
             for parameter in (layer.weight, layer.bias):
@@ -45,13 +44,13 @@ class Network(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(b, d) → (b,) log λ."""
         features = features.to(self.linear1.weight.dtype)
-        a = self.norm1(linear(features, self.linear1.weight, self.linear1.bias, relu=True))
-        b = self.norm2(linear(a, self.linear2.weight, self.linear2.bias, relu=True))
+        a = self.norm1(linear(features, self.linear1.weight, self.linear1.bias, relu=True))  # (b, h)
+        b = self.norm2(linear(a, self.linear2.weight, self.linear2.bias, relu=True))  # (b, d)
         return self.linear3((b + features).relu_()).squeeze(-1)
 
 
-class Networks(nn.Module):
-    """The networks of both modalities."""
+class NetworkPair(nn.Module):
+    """One network for images and one for texts."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -59,7 +58,7 @@ class Networks(nn.Module):
         self.initialize(0)
 
     def initialize(self, seed: int) -> None:
-        """Fresh parameters, the same on every rank and device."""
+        """New parameters, the same on every rank and device."""
         generator = torch.Generator().manual_seed(seed)
         self.image.initialize(generator)
         self.text.initialize(generator)
@@ -69,14 +68,14 @@ class Networks(nn.Module):
         return torch.stack([self.image(image), self.text(text)])
 
 
-class Amortization(nn.Module):
-    """Online networks with their Adam, the target (their moving average) and the target of the epoch before."""
+class AmortizationNetworks(nn.Module):
+    """Online networks with their Adam, the target (their moving average) and the target of the previous epoch."""
 
     def __init__(self, width: int, hidden: int, *, lr: float, grad_clip: float | None, world_size: int) -> None:
         super().__init__()
-        self.online = Networks(width, hidden)
-        self.target = Networks(width, hidden).requires_grad_(False)
-        self.previous = Networks(width, hidden).requires_grad_(False)
+        self.online = NetworkPair(width, hidden)
+        self.target = NetworkPair(width, hidden).requires_grad_(False)
+        self.previous = NetworkPair(width, hidden).requires_grad_(False)
         self.lr, self.grad_clip, self.world_size = lr, grad_clip, world_size
         self.optimizer = self._fresh_optimizer()
 
@@ -84,13 +83,13 @@ class Amortization(nn.Module):
         return torch.optim.Adam(self.online.parameters(), lr=self.lr, fused=True)
 
     def reinitialize(self, seed: int) -> None:
-        """Fresh online networks and Adam; the target starts as their copy."""
+        """New online networks and Adam; the target starts as their copy."""
         self.online.initialize(seed)
         self.target.load_state_dict(self.online.state_dict())
         self.optimizer = self._fresh_optimizer()
 
     def keep_previous(self) -> None:
-        """The target becomes the network of the epoch before."""
+        """The target becomes the previous epoch's networks."""
         self.previous.load_state_dict(self.target.state_dict())
 
     @torch.no_grad()
@@ -101,9 +100,9 @@ class Amortization(nn.Module):
             networks.text.linear3.bias.copy_(log_z[1:])
 
     def fit(self, image: Tensor, text: Tensor, log_target: Tensor, divergence: Divergence, steps: int) -> None:
-        """`steps` Adam steps on the mean divergence over the pairs of all ranks, summed over the modalities.
+        """`steps` Adam steps on Σ_modalities mean_i divergence(log λ_i, log_target_i), over the pairs of all ranks.
 
-        `image`, `text` (b, d) and `log_target` (2, b) are this rank's and constant.
+        `image`, `text` (b, d) and `log_target` (2, b) are this rank's, without gradients.
         """
         parameters = list(self.online.parameters())
         log_target = log_target.to(parameters[0].dtype)
@@ -111,25 +110,27 @@ class Amortization(nn.Module):
             self.optimizer.zero_grad()
             with torch.enable_grad():
                 for rows in _chunks(len(image)):
-                    estimate = self.online(image[rows], text[rows])
+                    estimate = self.online(image[rows], text[rows])  # (2, rows)
+                    # the chunks' gradients add up to that of the mean over all b pairs
                     (divergence(estimate, log_target[:, rows]).sum() / len(image)).backward()
             average_gradients(parameters, self.world_size)
-            if self.grad_clip is not None:
+            if self.grad_clip is not None:  # the release clips the networks, too
                 nn.utils.clip_grad_norm_(parameters, self.grad_clip, foreach=True)
             self.optimizer.step()
         self.optimizer.zero_grad()
 
     @staticmethod
     @torch.no_grad()
-    def estimate(networks: Networks, image: Tensor, text: Tensor) -> Tensor:
-        """log λ (2, b) of `networks` for features (b, d), as a constant of the features' type."""
+    def estimate(networks: NetworkPair, image: Tensor, text: Tensor) -> Tensor:
+        """log λ (2, b) of `networks` for features (b, d), without gradient, in the features' type."""
         parts = [networks(image[rows], text[rows]) for rows in _chunks(len(image))]
         return torch.cat(parts, dim=1).to(image.dtype)
 
     @torch.no_grad()
     def update_target(self, alpha: float) -> None:
-        """target ← α·target + (1-α)·online."""
-        torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), 1.0 - alpha)
+        """target ← α·target + (1-α)·online (Algorithm 1). Layer norms have no buffers to average."""
+        target, online = list[Tensor](self.target.parameters()), list[Tensor](self.online.parameters())
+        torch._foreach_lerp_(target, online, 1.0 - alpha)
 
     def get_extra_state(self) -> dict[str, Any]:
         return self.optimizer.state_dict()
@@ -139,6 +140,11 @@ class Amortization(nn.Module):
         self.optimizer.load_state_dict(state)
 
 
+def _uninitialized(inputs: int, outputs: int) -> nn.Linear:
+    """nn.Linear's own initialization would draw from the global generator, on which the encoders depend."""
+    return nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+
+
 def _chunks(pairs: int) -> list[slice]:
-    """Slices of so many pairs, few enough each to pass through the networks at once."""
+    """Slices of at most CHUNK of `pairs` rows."""
     return [slice(start, start + CHUNK) for start in range(0, pairs, CHUNK)]

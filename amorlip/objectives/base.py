@@ -1,8 +1,9 @@
-"""What every objective gets and gives."""
+"""What every objective gets and returns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 from amorlip.common.errors import AmorlipError
 from amorlip.config.base import Section
 from amorlip.config.recipe import pairs_per_rank
+
+S = TypeVar("S", bound=Section)
+"""Type of an objective's settings."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Context:
 
 @dataclass
 class Features:
-    """A rank's pairs in one step. The four tensors at the top carry gradients."""
+    """A rank's pairs in one step. The first four tensors carry gradients."""
 
     image_features: Tensor
     """(b, d) L2-normalized."""
@@ -47,8 +51,9 @@ class Features:
     step: int
     """Global step, counted from 0 over all epochs."""
     epoch: int
+    """Counted from 0."""
     log: bool = False
-    """True in the steps whose diagnostics are wanted; they cost time."""
+    """True in the steps whose diagnostics are logged; computing them takes time."""
 
 
 @dataclass
@@ -59,29 +64,28 @@ class Loss:
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, Generic[S]):
     """A loss on features, with the state it needs between steps.
 
-    Gradients of parameters are averaged over ranks afterwards, so each rank's loss is scaled such that this mean is
-    the gradient of the loss of the global batch. All state is in `state_dict()`, inner optimizers included: an
-    objective that is saved and loaded goes on bit by bit as if it had not been interrupted.
+    Gradients of parameters are averaged over ranks afterwards. Each rank's loss is therefore scaled so that this mean
+    is the gradient of the global batch's loss. All state is in `state_dict()`, inner optimizers included: after saving
+    and loading, an objective continues bit by bit as if it had not been interrupted.
     """
 
-    def __init__(self, settings: Section, context: Context) -> None:
+    def __init__(self, settings: S, context: Context) -> None:
+        """Raises AmorlipError for a batch that the ranks cannot share equally, or without negatives."""
         super().__init__()
         pairs_per_rank(context.batch_size, context.world_size)
         if context.batch_size < 2:
-            raise AmorlipError(
-                f"batch_size is {context.batch_size}, but a pair needs at least one other to contrast with"
-            )
+            raise AmorlipError(f"batch_size is {context.batch_size}; contrasting pairs needs at least 2")
         self.settings = settings
         self.context = context
 
     def start_epoch(self, epoch: int) -> None:
-        """Called before the first step of `epoch`. Doing so again, as after a resume within it, changes nothing."""
+        """Called before the first step of `epoch`. A second call, as after a resume, changes nothing."""
 
     def forward(self, features: Features) -> Loss:
-        """One step, in at least float32 whatever autocast surrounds it."""
+        """One step, in float32 or wider even under autocast."""
         with torch.autocast(features.image_features.device.type, enabled=False):
             return self.compute(_at_least_float32(features))
 
@@ -91,18 +95,20 @@ class Objective(nn.Module):
 
 
 def with_value(loss: Tensor, value: Tensor) -> Tensor:
-    """The number `value` with the gradient of `loss`, so that methods can be compared in one plot."""
+    """The number `value` with the gradient of `loss`, so that all methods can share one plot."""
     return value.detach() + (loss - loss.detach())
 
 
 def _at_least_float32(features: Features) -> Features:
-    def cast(tensor: Tensor | None) -> Tensor | None:
-        return tensor if tensor is None else tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
+    bias = features.logit_bias
     return replace(
         features,
-        image_features=cast(features.image_features),
-        text_features=cast(features.text_features),
-        logit_scale=cast(features.logit_scale),
-        logit_bias=cast(features.logit_bias),
+        image_features=_cast(features.image_features),
+        text_features=_cast(features.text_features),
+        logit_scale=_cast(features.logit_scale),
+        logit_bias=None if bias is None else _cast(bias),
     )
+
+
+def _cast(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

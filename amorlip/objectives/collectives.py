@@ -1,7 +1,7 @@
-"""Exchange between ranks. With one rank nothing is called and the argument comes back.
+"""Exchange between ranks. With one rank nothing is exchanged and the argument is returned.
 
-No function here is differentiated through: each rank computes the gradient of its own features in full (see
-`family`), so the backward pass needs no communication.
+No function here is differentiable. Each rank computes the whole gradient of its own features (see `shared_loss`), so
+the backward pass needs no communication. Why: docs/decisions/2026-11-22-distributed-objectives.md.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from torch import Tensor
 
 
 def gather(tensor: Tensor, world_size: int, dim: int = 0) -> Tensor:
-    """Concatenate the ranks' equally shaped tensors along `dim`, in the order of ranks; detached."""
+    """Concatenate the ranks' tensors, all of one shape, along `dim` in the order of ranks; detached."""
     tensor = tensor.detach()
     if world_size == 1:
         return tensor
     joined = tensor.new_empty((world_size * tensor.shape[0], *tensor.shape[1:]))
     dist.all_gather_single(joined, tensor.contiguous())
+    # all_gather joins along the first dimension only
     return joined if dim == 0 else torch.cat(joined.chunk(world_size), dim=dim)
 
 
@@ -44,7 +45,7 @@ def average_gradients(parameters: Iterable[Tensor], world_size: int) -> None:
 
 
 def others(tensor: Tensor, rank: int, world_size: int) -> Iterator[Tensor]:
-    """The equally shaped tensors of all other ranks, one after the other, passed along a ring; detached."""
+    """The other ranks' tensors, all of one shape, one at a time around a ring; detached."""
     tensor = tensor.detach().contiguous()
     for _ in range(world_size - 1):
         received = torch.empty_like(tensor)
@@ -52,6 +53,7 @@ def others(tensor: Tensor, rank: int, world_size: int) -> Iterator[Tensor]:
             dist.P2POp(dist.isend, tensor, (rank + 1) % world_size),
             dist.P2POp(dist.irecv, received, (rank - 1) % world_size),
         ]
+        # both at once: a blocking send before each receive would deadlock the ring
         for request in dist.batch_isend_irecv(exchange):
             request.wait()
         yield received

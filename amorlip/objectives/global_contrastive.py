@@ -1,4 +1,7 @@
-"""The global contrastive loss of SogCLR and FastCLIP: a moving average of Z for every training sample."""
+"""The global contrastive loss of SogCLR and FastCLIP: a moving average of Z for every training sample.
+
+Shapes: b pairs of this rank.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,11 @@ class RunningAverages(nn.Module):
     """log u per sample and modality: u ← (1-γ)u + γg, and u = g for a sample never seen.
 
     Kept in log space, where exp(τ(s_ij - s_ii)) cannot overflow. Every rank holds the averages of all samples and
-    applies the updates of all ranks, so that samples may move between ranks and rank 0's checkpoint is complete.
+    applies the updates of all ranks: samples may move between ranks, and rank 0's checkpoint is complete
+    (docs/decisions/2026-11-22-distributed-objectives.md).
     """
+
+    log_u: Tensor
 
     def __init__(self, samples: int, world_size: int) -> None:
         super().__init__()
@@ -29,12 +35,12 @@ class RunningAverages(nn.Module):
 
     @torch.no_grad()
     def update(self, sample_ids: Tensor, log_g: Tensor, gamma: float) -> Tensor:
-        """Take in this rank's `log_g` (2, b) of `sample_ids` (b,); returns their new log u (2, b)."""
+        """Average this rank's `log_g` (2, b) of `sample_ids` (b,) in; returns their new log u (2, b)."""
         old = self.log_u[:, sample_ids].to(log_g.dtype)
         fresh = log_g
         if gamma < 1.0:
             mixed = torch.logaddexp(old + math.log1p(-gamma), log_g + math.log(gamma))
-            fresh = torch.where(old.isneginf(), log_g, mixed)
+            fresh = torch.where(old.isneginf(), log_g, mixed)  # -∞: never seen
         everyone = gather(sample_ids, self.world_size)
         self.log_u[:, everyone] = gather(fresh, self.world_size, dim=1).to(self.log_u.dtype)
         return fresh
@@ -42,14 +48,14 @@ class RunningAverages(nn.Module):
 
 @dataclass
 class RatioTerm:
-    """½ mean_i (g^I_i/u^I_i + g^T_i/u^T_i) with u constant."""
+    """½ mean_i (g^I_i/(u^I_i + ε) + g^T_i/(u^T_i + ε)) with u constant."""
 
     loss: Tensor
     """() the term; its gradient reaches the features and τ."""
     log_u: Tensor
     """(2, b)."""
     infonce_bound: Tensor
-    """() upper bound of the symmetric InfoNCE without the pair itself among the negatives, exact where u = g."""
+    """() upper bound of the symmetric InfoNCE loss without the pair itself in Z; exact where u = g."""
     diagnostics: dict[str, Tensor]
 
 
@@ -66,16 +72,18 @@ def add_constant(log_values: Tensor, constant: float) -> Tensor:
 
 
 def ratio_term(features: Features, pairs: Pairs, log_g: Tensor, log_u: Tensor, eps: float) -> RatioTerm:
-    """The loss g/(u + eps) of both modalities, given log g and log u (2, b)."""
+    """The term and what is logged with it, given log g and log u (2, b) and ε = `eps`."""
     log_denominator = add_constant(log_u, eps)
+    # g/(u + ε) in terms of the shared loss: λ_i = (u_i + ε)(B - 1)e^(τ s_ii), w_ii = 0, c_i = g_i/(u_i + ε)
     log_lambda = log_denominator + math.log(pairs.others) + pairs.positive_logits
-    ratios = (log_g - log_denominator).exp()
+    ratios = (log_g - log_denominator).exp()  # (2, b)
     normalization = Normalization(log_lambda, positive_weight=0.0, coefficients=ratios.sum(0))
     loss = 0.5 * contrast(features, pairs, normalization)
     value = 0.5 * ratios.sum(0).mean()
     diagnostics = {}
     if features.log:
         diagnostics = partition_statistics(pairs, pairs.log_negatives) | estimation_error(log_denominator, log_g)
+    # log g ≤ log u + g/u - 1, and InfoNCE without the pair itself is log((B - 1) g)
     bound = value - 1.0 + 0.5 * log_denominator.mean(1).sum() + math.log(pairs.others)
     return RatioTerm(value + (loss - loss.detach()), log_u, bound, diagnostics)
 

@@ -18,14 +18,12 @@ from amorlip.objectives.global_contrastive import add_constant, log_mean_negativ
 from amorlip.objectives.similarities import BLOCK_ELEMENTS, Pairs
 
 
-class Objective(base.Objective):
-    """½T Σ_l mean_i [e^{-α_i}(ε + g_i) + α_i - 1] + ρT, half of the paper's, so that ρ compares with FastCLIP's.
+class Objective(base.Objective[NeuClip]):
+    """½T Σ_l mean_i [e^{-α_i}(ε + g_i) + α_i - 1] + ρT: half of the paper's, which makes ρ comparable with FastCLIP's.
 
-    α_i = log(ε + mean_m exp(τ(cos(u_i, W_m) - s_ii))). In turn: some AdaGrad steps on the prototypes W with the
-    features fixed, then the encoders' step with α fixed.
+    α_i = log(ε + mean_m exp(τ(cos(x_i, W_m) - s_ii))). Each step alternates: `t_u` AdaGrad steps on the prototypes W
+    with the features fixed, then the encoders' step with α fixed.
     """
-
-    settings: NeuClip
 
     def __init__(self, settings: NeuClip, context: Context) -> None:
         super().__init__(settings, context)
@@ -44,32 +42,34 @@ class Objective(base.Objective):
         self._fit(pairs, log_g)
         with torch.no_grad():
             alpha = torch.cat([self._alpha(pairs, rows) for rows in self._parts(pairs)], dim=1)
+        # e^{-α} g is the ratio g/u with u = e^α; ε is in α already
         term = ratio_term(features, pairs, log_g, alpha, eps=0.0)
         rest = 0.5 * (self.settings.eps * (-alpha).exp() + alpha - 1.0).mean(1).sum()
         loss = (term.loss + rest + self.settings.rho) / features.logit_scale
         return Loss(base.with_value(loss, term.infonce_bound), term.diagnostics)
 
     def _alpha(self, pairs: Pairs, rows: slice) -> Tensor:
-        """(2, rows) α of some of this rank's images and texts; differentiable in the prototypes."""
-        units = normalize(self.prototypes.to(pairs.image.dtype), dim=-1)
+        """(2, rows) α of the given rows of this rank's images and texts; differentiable in the prototypes."""
+        units = normalize(self.prototypes.to(pairs.image.dtype), dim=-1)  # (2, m, d)
         queries = (pairs.logit_scale * pairs.image[rows], pairs.logit_scale * pairs.text[rows])
         log_sums = [linear(q, u).logsumexp(-1) for q, u in zip(queries, units, strict=True)]
         log_mean = torch.stack(log_sums) - math.log(units.shape[1])
         return add_constant(log_mean - pairs.positive_logits[rows], self.settings.eps)
 
     def _parts(self, pairs: Pairs) -> list[slice]:
-        """Slices of this rank's pairs whose logits with all prototypes may be held at once."""
+        """Slices of this rank's pairs, so that their logits with all prototypes fit BLOCK_ELEMENTS."""
         size = max(1, BLOCK_ELEMENTS // self.settings.prototypes)
         return [slice(start, start + size) for start in range(0, len(pairs.image), size)]
 
     def _fit(self, pairs: Pairs, log_g: Tensor) -> None:
-        """AdaGrad on mean_i [e^{-α_i}(ε + g_i) + α_i - 1] of both modalities and all ranks."""
+        """`t_u` AdaGrad steps on Σ_l mean_i [e^{-α_i}(ε + g_i) + α_i - 1], over the pairs of all ranks."""
         log_top = add_constant(log_g, self.settings.eps)
         for _ in range(self.settings.t_u):
             self.optimizer.zero_grad()
             with torch.enable_grad():
                 for rows in self._parts(pairs):
                     alpha = self._alpha(pairs, rows)
+                    # its minimum over α_i is at e^α_i = ε + g_i
                     value = (log_top[:, rows] - alpha).exp() + alpha - 1.0
                     (value.sum() / len(pairs.image)).backward()
             average_gradients([self.prototypes], self.context.world_size)
@@ -80,9 +80,10 @@ class Objective(base.Objective):
     def _reseed(self, pairs: Pairs) -> None:
         """Replace prototypes by features of the other modality, as many as the global batch has.
 
-        The first batch fills all rows, over and over; later ones go on where the last one stopped. AdaGrad restarts.
+        The first batch fills all rows, repeating itself; each later one continues at the row after the last. AdaGrad
+        restarts.
         """
-        features = gather(torch.stack([pairs.text, pairs.image]), self.context.world_size, dim=1)
+        features = gather(torch.stack([pairs.text, pairs.image]), self.context.world_size, dim=1)  # (2, B, d)
         count, batch = self.prototypes.shape[1], features.shape[1]
         first_row = self.reseeds * batch
         rows = torch.arange(count if self.reseeds == 0 else min(count, batch), device=features.device)

@@ -1,4 +1,4 @@
-"""The objectives by name: each is the class `Objective` of the module of its name."""
+"""The objectives by name: each is the class `Objective` of the module with its name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def create(name: str, values: dict[str, Any], context: Context) -> Objective:
-    """The objective `name` with the settings `values`, on `context.device`; raises AmorlipError for bad ones."""
+    """The objective `name` with the settings `values`, on `context.device`; raises AmorlipError for invalid ones."""
     settings = validate(settings_type(name), values, f"settings of '{name}'")
+    # imported by name: a run loads the mathematics of its own method only
     return importlib.import_module(f"amorlip.objectives.{name}").Objective(settings, context).to(context.device)

@@ -1,4 +1,4 @@
-"""SogCLR (Yuan et al. 2022) for image-text pairs: moving averages with a constant rate, constant logit scale."""
+"""SogCLR (Yuan et al. 2022) for image-text pairs: moving averages with a constant γ, constant logit scale."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from amorlip.objectives.global_contrastive import RunningAverages, log_mean_nega
 from amorlip.objectives.similarities import Pairs
 
 
-class Objective(base.Objective):
-    """½ mean_i (g^I_i/u^I_i + g^T_i/u^T_i)."""
-
-    settings: SogClr
+class Objective(base.Objective[SogClr]):
+    """½ mean_i (g^I_i/(u^I_i + ε) + g^T_i/(u^T_i + ε)), g_i = mean_{j≠i} e^(τ(s_ij - s_ii)); u constant."""
 
     def __init__(self, settings: SogClr, context: Context) -> None:
         super().__init__(settings, context)

@@ -33,16 +33,16 @@ def test_result_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("t_online", "expected"), [(0, [0, 0, 0, 0]), (1, [1, 1, 1, 1]), (2, [1, 0, 1, 0])])
 def test_steps_fit_when_they_should(monkeypatch, t_online, expected):
     """And the networks of the epoch before take part in each."""
-    from amorlip.objectives.amorlip_networks import Amortization
+    from amorlip.objectives.amorlip_networks import AmortizationNetworks
 
-    counts, original = {"fit": 0, "estimate": 0}, Amortization.estimate
+    counts, original = {"fit": 0, "estimate": 0}, AmortizationNetworks.estimate
 
     def estimate(*arguments):
         counts["estimate"] += 1
         return original(*arguments)
 
-    monkeypatch.setattr(Amortization, "fit", lambda *a: counts.__setitem__("fit", counts["fit"] + 1))
-    monkeypatch.setattr(Amortization, "estimate", staticmethod(estimate))
+    monkeypatch.setattr(AmortizationNetworks, "fit", lambda *a: counts.__setitem__("fit", counts["fit"] + 1))
+    monkeypatch.setattr(AmortizationNetworks, "estimate", staticmethod(estimate))
     step = bench.step_of(bench.Case("amorlip_l2log", 16, 8, 1.0, t_online), "cpu")
     found = []
     for _ in range(4):

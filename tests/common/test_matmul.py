@@ -9,22 +9,22 @@ from amorlip.objectives import amorlip_networks
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (7, 5, 3), (64, 48, 80)])
-def test_product_of_any_layout(dtype, m, k, n):
+def test_matmul_of_any_layout(dtype, m, k, n):
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(m, k, generator=generator, dtype=torch.float64)
     b = torch.randn(k, n, generator=generator, dtype=torch.float64)
     tolerance = 1e-12 if dtype == torch.float64 else 2e-6
     for left in (a.to(dtype), a.T.to(dtype).contiguous().T):
         for right in (b.to(dtype), b.T.to(dtype).contiguous().T):
-            found = matmul.product(left, right)
+            found = matmul.matmul(left, right)
             assert found.dtype == dtype
             assert float((found - a @ b).norm() / (a @ b).norm()) < tolerance
 
 
 def test_float32_is_not_reduced():
-    """A product in bfloat16 or TF32 would be off by more than 1e-4."""
+    """bfloat16 or TF32 would be off by more than 1e-4."""
     a, b = torch.randn(256, 256).double(), torch.randn(256, 256).double()
-    assert float((matmul.product(a.float(), b.float()) - a @ b).norm() / (a @ b).norm()) < 2e-6
+    assert float((matmul.matmul(a.float(), b.float()) - a @ b).norm() / (a @ b).norm()) < 2e-6
 
 
 @pytest.mark.parametrize("relu", [True, False])
@@ -52,7 +52,7 @@ def test_size_of_chunks_changes_nothing(monkeypatch):
     outcomes = []
     for chunk in (2048, 7):
         monkeypatch.setattr(amorlip_networks, "CHUNK", chunk)
-        networks = amorlip_networks.Amortization(8, 8, lr=1e-2, grad_clip=1.0, world_size=1).double()
+        networks = amorlip_networks.AmortizationNetworks(8, 8, lr=1e-2, grad_clip=1.0, world_size=1).double()
         networks.reinitialize(0)
         networks.fit(image, text, log_z, lambda a, b: (a - b).square(), steps=3)
         outcomes.append(networks.estimate(networks.online, image, text))

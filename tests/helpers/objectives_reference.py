@@ -83,7 +83,7 @@ def infonce(features: Features) -> torch.Tensor:
     return 0.5 * (cross_entropy(values, labels) + cross_entropy(values.T, labels))
 
 
-def family(features: Features, log_lambda: torch.Tensor, positive_weight=1.0, coefficients=2.0) -> torch.Tensor:
+def shared_loss(features: Features, log_lambda: torch.Tensor, positive_weight=1.0, coefficients=2.0) -> torch.Tensor:
     """L(x, y; λ), with λ and c constant."""
     values, log_lambda = weighted(features, positive_weight), log_lambda.detach()
     negative = (values - log_lambda[0][:, None]).exp().sum(1).mean() + (values - log_lambda[1]).exp().sum(0).mean()

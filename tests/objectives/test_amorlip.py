@@ -56,7 +56,7 @@ def networks_output(networks, features):
 
 
 def expected_loss(objective, features, log_lambda, positive_weight=1e-3, rho=8.5):
-    loss = reference.family(features, log_lambda, positive_weight)
+    loss = reference.shared_loss(features, log_lambda, positive_weight)
     return loss / features.logit_scale.detach() + rho / features.logit_scale
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from amorlip.objectives import divergences
-from amorlip.objectives.amorlip_networks import Amortization
+from amorlip.objectives.amorlip_networks import AmortizationNetworks
 
 WIDTH = 32
 SPREADS = {14.3: 1.5, 40.0: 0.7, 100.0: 0.35}
@@ -34,8 +34,8 @@ class Planted:
         return features, (self.tau * (features.double() @ self.directions.T.double())).logsumexp(-1).float()
 
 
-def fresh_networks() -> Amortization:
-    amortization = Amortization(WIDTH, WIDTH, lr=1e-3, grad_clip=1.0, world_size=1)
+def fresh_networks() -> AmortizationNetworks:
+    amortization = AmortizationNetworks(WIDTH, WIDTH, lr=1e-3, grad_clip=1.0, world_size=1)
     amortization.reinitialize(0)
     return amortization
 

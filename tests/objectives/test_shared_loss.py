@@ -24,7 +24,7 @@ def test_gradients_are_those_of_the_formula(positive_weight, coefficients):
     log_lambda = arbitrary_lambda(features)
     pairs = Pairs(features, reference.make_context())
     ours = contrast(features, pairs, Normalization(log_lambda, positive_weight, coefficients))
-    theirs = reference.family(features, log_lambda, positive_weight, coefficients)
+    theirs = reference.shared_loss(features, log_lambda, positive_weight, coefficients)
     assert abs(float((ours - theirs).detach())) < 1e-10
     assert reference.error(reference.gradients(ours, features), reference.gradients(theirs, features)) < 1e-12
 
@@ -83,7 +83,7 @@ def test_float32_where_the_exponential_overflows(positive_weight):
     pairs = Pairs(features, reference.make_context())
     log_lambda = pairs.with_positive(pairs.log_negatives, positive_weight)
     ours = reference.gradients(contrast(features, pairs, Normalization(log_lambda, positive_weight)), features)
-    expected = reference.family(exact, reference.log_partitions(exact, positive_weight), positive_weight)
+    expected = reference.shared_loss(exact, reference.log_partitions(exact, positive_weight), positive_weight)
     assert reference.error(ours, reference.gradients(expected, exact)) < 1e-3
 
 
