@@ -1,1 +1,1 @@
-"""Speed and memory of single parts, measured beside a reference in the same run."""
+"""Speed and memory of single parts, compared with a reference that is measured in the same run."""

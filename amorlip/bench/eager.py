@@ -1,6 +1,6 @@
-"""What a user would write without this package: OpenCLIP's model and loss, AdamW, a WebDataset pipeline, nothing else.
+"""What a user would write without this package: OpenCLIP's model and loss, AdamW and a WebDataset pipeline.
 
-Optimizer, crop, logit scale and clipping are those of the run it is compared with; everything else is as it comes.
+Optimizer, crop, logit scale and clipping are those of the run it is compared with. Everything else has its defaults.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import webdataset
+from open_clip import get_model_preprocess_cfg
 from open_clip.loss import ClipLoss
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ SHUFFLED = 1000
 
 
 def loop(run: Run, shards: Path) -> Callable[[int], None]:
-    """A function that trains for a number of steps, going on where it stopped."""
+    """A function that trains for a number of steps; each call continues after the last."""
     torch.set_num_threads(run.recipe.threads_per_rank)
     model, loss = session.new_model(run), ClipLoss()
     optimizer = _adamw(model, run.recipe)
@@ -54,9 +55,9 @@ def _adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def _pairs(model: nn.Module, recipe: Recipe, shards: Path) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches without end: shards and pairs shuffled, decoded with Pillow and transformed by OpenCLIP."""
+    """Endless batches: shards and pairs shuffled, decoded with Pillow, transformed by OpenCLIP."""
     crop = {"scale": (recipe.augmentation.crop_scale_min, recipe.augmentation.crop_scale_max)}
-    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=True, aug_cfg=crop)
+    transform = image_transform_v2(PreprocessCfg(**get_model_preprocess_cfg(model)), is_train=True, aug_cfg=crop)
     tokenizer = models.tokenizer(recipe.model)
     pipeline = webdataset.DataPipeline(
         webdataset.ResampledShards([str(path) for path in sorted(shards.glob("*.tar"))]),

@@ -1,9 +1,9 @@
-"""Evaluation beside clip_benchmark 1.6.2, on the same generated files and model, with the same batches and processes.
+"""Evaluation compared with clip_benchmark 1.6.2: same generated files, model, batches and number of processes.
 
-clip_benchmark, a test-only dependency, runs as it is installed: its reader of WebDataset shards, its zero-shot
-classifier, its retrieval. Only its last step, top-k accuracy, is left out, which numpy 2.4 refuses. It has no
-association; the peer there is a loop over the rounds with the images of one round at a time, as DataComp's evaluation
-plays them. Both sides' results are compared before anything is measured.
+clip_benchmark, a test-only dependency, runs as installed: its reader of WebDataset shards, its zero-shot classifier,
+its retrieval. Only its last step, top-k accuracy, is left out, since it fails with numpy 2.4. It has no association:
+the reference there is a loop over rounds with the images of one round at a time, as in DataComp's evaluation. Both
+sides' results are compared before anything is measured.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
+from open_clip import CLIP
 from PIL import Image
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
@@ -38,21 +40,21 @@ from amorlip.tasks.write import Labeled, Round, write_association, write_classif
 
 BATCH = 128
 SIDE = 64
-"""Of the generated pictures [pixels], as in the demo's tasks."""
+"""Side of the generated pictures [pixels], as in the demo's tasks."""
 CLASSES, TEMPLATES, CAPTIONS, WORDS = 100, ["a photo of a {c}.", "a drawing of a {c}.", "{c}"], 5, 500
 FEW = 12
-"""Size of a set for a first call: one small batch of images, and enough for recall@10 to choose from."""
+"""Size of a set for a warm-up call: one small batch of images, and enough of them for recall@10."""
 WIDTHS = {"retrieval metrics": models.embed_dim("demo"), "retrieval metrics, ViT-B-32": models.embed_dim("ViT-B-32")}
-"""Of the features in the cases of metrics alone: those of two models."""
+"""Width of the features in the cases that measure metrics alone: those of two models."""
 TOLERANCE = 2e-3
-"""Largest difference of a metric: with an untrained model, the last bits decide on a few of the images."""
+"""Largest difference of a metric: an untrained model's answer to a few images depends on the last bits."""
 
 Measured = Callable[[], dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: `size` of its `unit`."""
+    """What is measured: a set of `size` times its `unit`."""
 
     name: str
     size: int
@@ -66,7 +68,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table: units a second."""
+    """One row of the table: units per second."""
 
     case: str
     ours_per_s: float
@@ -83,7 +85,7 @@ CASES = [
     Case("association", 300, "rounds"),
 ]
 HEADING = """\
-Units a second of one thread's CPU time, and peak memory, of amorlip's evaluation and of clip_benchmark 1.6.2 on the
+Units per second of one thread's CPU time, and peak memory, of amorlip's evaluation and of clip_benchmark 1.6.2 on the
 same files."""
 COLUMNS = [
     Column("case", "{case}", is_number=False),
@@ -96,9 +98,9 @@ COLUMNS = [
 
 
 def run(output_json: Path, output_md: Path, cases: list[Case] | None = None, rounds: int = 3) -> list[Result]:
-    """Measure `cases` and write both files; figures are medians over rounds of both sides in turn.
+    """Measure `cases` and write both files; results are medians over rounds, in which the sides alternate.
 
-    CPU time of one thread, which other work on the machine disturbs least.
+    By CPU time of one thread, which depends least on other load on the machine.
 
     Raises AmorlipError if the two sides' results differ.
     """
@@ -122,8 +124,8 @@ def _measure(case: Case, folder: Path, rounds: int) -> Result:
     found = [side() for side in sides]
     for key, value in found[1].items():
         if abs(found[0][key] - value) > TOLERANCE:
-            raise AmorlipError(f"{case.title}: {key} is {found[0][key]} here and {value} by the peer")
-    seconds = report.medians_in_turn([partial(_seconds, side) for side in sides], rounds)
+            raise AmorlipError(f"{case.title}: {key} is {found[0][key]} here and {value} in the reference")
+    seconds = report.alternating_medians([partial(_seconds, side) for side in sides], rounds)
     peaks = [memory.peak_mib(_warm, case, folder, side) for side in ("ours", "peer")]
     rates = [case.size / value for value in seconds]
     values = (*rates, rates[0] / rates[1], *peaks)
@@ -131,12 +133,12 @@ def _measure(case: Case, folder: Path, rounds: int) -> Result:
 
 
 def _prepare(case: Case, folder: Path, side: str) -> Measured:
-    torch.set_num_threads(1)  # here, as a process that measures memory has the default of its own
+    torch.set_num_threads(1)  # set here: a process that measures memory starts with PyTorch's default
     return SIDES[case.name, side](folder)
 
 
 def _warm(case: Case, folder: Path, side: str) -> Measured:
-    """The same after a first call, on a set of a few samples."""
+    """What `_prepare` returns, after a warm-up call on a few samples."""
     with tempfile.TemporaryDirectory() as small:
         WRITERS[case.name](Path(small), FEW)
         _prepare(case, Path(small), side)()
@@ -149,8 +151,8 @@ def _seconds(side: Measured) -> float:
     return time.process_time() - start
 
 
-def _model() -> tuple[torch.nn.Module, models.EvalTransform, models.Tokenizer]:
-    model = models.create("demo", seed=0).eval()
+def _model() -> tuple[CLIP, models.EvalTransform, models.Tokenizer]:
+    model = cast(CLIP, models.create("demo", seed=0).eval())
     return model, models.eval_transform(model), models.tokenizer("demo")
 
 
@@ -158,7 +160,7 @@ def _model() -> tuple[torch.nn.Module, models.EvalTransform, models.Tokenizer]:
 
 
 def pictures(count: int) -> Iterator[bytes]:
-    """PNG files of smooth noise, much like drawings in size."""
+    """PNG files of smooth noise, about as large as drawings."""
     generator = np.random.default_rng(0)
     for _ in range(count):
         coarse = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
@@ -205,7 +207,8 @@ def _write_features(width: int, folder: Path, size: int) -> None:
 
 
 def _ours(kind: str, metric: str, folder: Path) -> Measured:
-    task = Task(title=kind, kind=kind, main_metric=metric, source=TaskSource(kind="folder", path=str(folder)))
+    source = TaskSource(kind="folder", path=str(folder))
+    task = Task.model_validate({"title": kind, "kind": kind, "main_metric": metric, "source": source})
     encoder = Encoder(*_model(), torch.device("cpu"), "float32", batch_size=BATCH, workers=0)
     return lambda: suite.evaluate(encoder, task, folder).metrics
 
@@ -225,16 +228,17 @@ def _features(folder: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 # ---------------------------------------------------------------- the peer's side
 
 
-def _peer_loader(folder: Path, transform: models.EvalTransform) -> Callable[[], DataLoader]:
-    """What opens the set; the modules for it are loaded at once."""
+def _peer_loader(folder: Path, transform: models.EvalTransform) -> Callable[[], Any]:
+    """A function that opens the set; its modules are imported here, not when it is called."""
     from clip_benchmark.datasets.builder import build_wds_dataset, image_captions_collate_fn
 
     captions = (folder / "dataset_type.txt").exists()
     collate = {"collation_fn": image_captions_collate_fn} if captions else {}
 
-    def open_set() -> DataLoader:
+    def open_set() -> Any:
         data = build_wds_dataset("bench", transform, data_dir=str(folder))
-        loader = DataLoader(data.batched(BATCH, **collate), batch_size=None, num_workers=0)
+        loader: Any = DataLoader(data.batched(BATCH, **collate), batch_size=None, num_workers=0)
+        # where clip_benchmark's command line puts them
         loader.classes, loader.templates = data.classes, data.templates
         return loader
 
@@ -279,7 +283,7 @@ def _peer_metrics(folder: Path) -> Measured:
     images, texts, image_of = _features(folder)
 
     class Given(torch.nn.Module):
-        """Hands out features as if it had computed them."""
+        """Returns given features as if it had computed them."""
 
         def encode_image(self, rows: torch.Tensor) -> torch.Tensor:
             return images[rows]
@@ -304,7 +308,7 @@ def _peer_association(folder: Path) -> Measured:
 
 @torch.no_grad()
 def _play_by_rounds(
-    folder: Path, model: torch.nn.Module, transform: models.EvalTransform, tokenizer: models.Tokenizer
+    folder: Path, model: CLIP, transform: models.EvalTransform, tokenizer: models.Tokenizer
 ) -> dict[str, float]:
     data = open_association(folder)
     images = torch.cat([b.images for b in batches(data.images.records, transform.picture, batch_size=BATCH, workers=0)])

@@ -1,8 +1,8 @@
-"""Images per second and core of the training loader, beside OpenCLIP's transform and WebDataset pipeline.
+"""Images per second and core of the training loader, compared with OpenCLIP's transform and a WebDataset pipeline.
 
-Each runs in this process with one thread and reads the same shards. Seconds are those of the CPU, not of the clock:
-what else the machine does matters little, and the figure is that of one core whatever the machine has. What a loader's
-processes need to hand batches over is not in it, for either side.
+Each runs in this process with one thread and reads the same shards. Seconds are CPU time, not wall-clock time: other
+load on the machine matters little, and the result is for one core. It does not include, for either side, the time that
+loader processes take to pass on batches.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import webdataset
+from open_clip import get_model_preprocess_cfg
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import Compose
 
 from amorlip import models
 from amorlip.bench import pictures, report
@@ -49,7 +51,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table: images per second and core. `ratio` is ours to OpenCLIP's pipeline."""
+    """One row of the table: images per second and core. `ratio` is ours to OpenCLIP's pipeline."""
 
     case: str
     size: int
@@ -64,7 +66,7 @@ class Result:
 HEADING = """\
 Images per second and core, from shards to batches: the training loader in an epoch after the first (captions are
 tokenized once), OpenCLIP's transform and tokenizer in a WebDataset pipeline, and OpenCLIP's transform alone, on images
-in memory. Medians of rounds in turn, by CPU time of one process with one thread."""
+in memory. Medians of alternating rounds, by CPU time of one process with one thread."""
 COLUMNS = [
     Column("pictures", "{case}", is_number=False),
     Column("bytes each", "{bytes}"),
@@ -116,8 +118,9 @@ def _measure(case: Case, rounds: int) -> Result:
         size = pictures.write_split(folder, case.picture, case.ending, case.pairs)
         images = case.pairs // BATCH * BATCH
         model = models.create(case.model, seed=0)
-        config = PreprocessCfg(**model.visual.preprocess_cfg)
-        transform = image_transform_v2(config, is_train=True, aug_cfg={"scale": (case.crop_scale_min, 1.0)})
+        config = PreprocessCfg(**get_model_preprocess_cfg(model))
+        crop = {"scale": (case.crop_scale_min, 1.0)}
+        transform = cast(Compose, image_transform_v2(config, is_train=True, aug_cfg=crop))
         encoded = list(_images(folder))[:images]
         our_batches = ours(case, model, folder, epochs=rounds + 1)
         measures = [
@@ -127,9 +130,10 @@ def _measure(case: Case, rounds: int) -> Result:
         ]
         for measure in measures:
             measure()
-        ours_s, pipeline_s, transform_s = report.medians_in_turn(measures, rounds)
+        ours_s, pipeline_s, transform_s = report.alternating_medians(measures, rounds)
     speeds = images / ours_s, images / pipeline_s, pipeline_s / ours_s, images / transform_s, transform_s / ours_s
-    return Result(case.name, config.size, size, *(round(speed, 3) for speed in speeds))
+    side = config.size if isinstance(config.size, int) else config.size[0]
+    return Result(case.name, side, size, *(round(speed, 3) for speed in speeds))
 
 
 def ours(case: Case, model: torch.nn.Module, folder: Path, epochs: int) -> Iterator[Any]:
@@ -145,7 +149,7 @@ def ours(case: Case, model: torch.nn.Module, folder: Path, epochs: int) -> Itera
 
 
 def open_clips(folder: Path, transform: Callable, tokenizer: Callable) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of batches by WebDataset, in the shard's order: decode with Pillow, transform and tokenize, batch."""
+    """One epoch of batches from WebDataset, in the shard's order: decode with Pillow, transform, tokenize, batch."""
     return iter(
         webdataset.DataPipeline(
             webdataset.SimpleShardList([str(path) for path in sorted(folder.glob("*.tar"))]),

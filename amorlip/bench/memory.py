@@ -12,10 +12,10 @@ from amorlip.common.errors import AmorlipError
 
 
 def peak_mib(prepare: Callable[..., Callable[[], object]], *arguments: Any) -> float:
-    """How far the resident memory rises during a call of what `prepare(*arguments)` returns [MiB].
+    """How far the resident memory rises during one call of the function that `prepare(*arguments)` returns [MiB].
 
-    In a process of its own, as a process keeps memory that it has freed. `prepare` must be a function of a module; it
-    should make a small call first, since libraries are loaded and buffers made in the first one.
+    In a new process, since a process keeps memory that it has freed. `prepare` must be a module's function. It should
+    make a small call first: the first one loads libraries and allocates buffers.
     Raises AmorlipError if the process ends early.
     """
     context = multiprocessing.get_context("spawn")
@@ -32,9 +32,9 @@ def peak_mib(prepare: Callable[..., Callable[[], object]], *arguments: Any) -> f
 
 
 def _measure(pipe: Any, prepare: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> None:
-    malloc.return_freed()  # else the same call takes once 97 and once 320 MiB
+    malloc.return_freed()  # without it the same call took 97 MiB once and 320 MiB another time
     call = prepare(*arguments)
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak
     before = _resident_mib("VmRSS")
     call()
     pipe.send(_resident_mib("VmHWM") - before)

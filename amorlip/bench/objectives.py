@@ -1,7 +1,7 @@
-"""Time and peak memory of one objective's step on given features, beside OpenCLIP's ClipLoss in the same run.
+"""Time and peak memory of one objective's step on given features, and of OpenCLIP's ClipLoss in the same run.
 
-A step is forward and backward on a rank's features, stage I included where it is due: the figure of `t_online` = 8 is
-the mean over 8 steps. Steps are those of a later epoch, in which the networks of the epoch before take part.
+A step is forward and backward on a rank's features, with stage I where it is due: the time for `t_online` = 8 is the
+mean over 8 steps. The steps are of the second epoch, in which the previous epoch's networks are used.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from amorlip.objectives import registry
 from amorlip.objectives.base import Context, Features
 
 MIB = 2**20
-PATIENCE_S = 30.0
-"""After this time a case gets no further rounds, but at least three."""
+TIME_LIMIT_S = 30.0
+"""No new round of a case begins after this time; each has at least three."""
 REFERENCE = "cliploss"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A method at one size; `t_online` 0 is a step without stage I, for methods without stages too."""
+    """A method at one size; `t_online` 0 is a step without stage I, also for methods without stages."""
 
     method: str
     batch: int
@@ -43,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table; the reference was measured in turn with the method."""
+    """One row of the table; reference and method were measured alternately."""
 
     method: str
     batch: int
@@ -74,7 +74,7 @@ COLUMNS = [
 ]
 SIZES = [(1024, 1024, 0.5), (2048, 512, 1.0), (8192, 512, 1.0)]
 """Batch, width and f_d of the paper's two scales, and a batch whose similarities fill 256 MiB."""
-AMORTIZED = ("amorlip_l2log", "amorlip_fdiv")
+AMORLIP = ("amorlip_l2log", "amorlip_fdiv")
 
 
 def all_cases() -> list[Case]:
@@ -83,15 +83,15 @@ def all_cases() -> list[Case]:
         Case(method, *size, t_online)
         for size in SIZES
         for method in OBJECTIVES
-        for t_online in ((1, 8, 0) if method in AMORTIZED else (0,))
+        for t_online in ((1, 8, 0) if method in AMORLIP else (0,))
     ]
 
 
 def run(output_json: Path, output_md: Path, cases: list[Case] | None = None, rounds: int = 7) -> list[Result]:
     """Measure `cases` on the CPU and, where there is one, on the GPU; write both files.
 
-    Each of up to `rounds` rounds times the reference and then the method; the figures are medians over rounds. Freed
-    memory is kept, as in training.
+    Each of up to `rounds` rounds times the reference and then the method; results are medians over rounds. Freed memory
+    is kept, as in training.
     """
     malloc.keep_freed()
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -110,21 +110,21 @@ def _measure(case: Case, device: str, rounds: int) -> Result:
     measures = [partial(_seconds, step_of(one, device), count, device) for one, count in todo]
     for measure in measures:
         measure()
-    cliploss_ms, ms = (1000 * seconds for seconds in report.medians_in_turn(measures, rounds, PATIENCE_S))
-    del measure, measures
+    cliploss_ms, ms = (1000 * seconds for seconds in report.alternating_medians(measures, rounds, TIME_LIMIT_S))
+    del measure, measures  # their features and networks must not count in the memory below
     peaks = [_peak_mib(one, device) for one in (case, plain)]
     values = (ms, cliploss_ms, ms / cliploss_ms, *peaks)
     return Result(case.method, case.batch, case.dim, case.t_online, device, *(round(value, 4) for value in values))
 
 
 def step_of(case: Case, device: str) -> Callable[[], None]:
-    """A function that makes the next step of `case` on fixed features: loss and gradients."""
+    """A function that runs the next step of `case` on fixed features: loss and gradients."""
     features = _features(case, device)
     if case.method == REFERENCE:
         loss = ClipLoss()
         return lambda: loss(features.image_features, features.text_features, features.logit_scale).backward()
     never = 10**9
-    settings = {"t_online": case.t_online or never, "f_d": case.f_d} if case.method in AMORTIZED else {}
+    settings = {"t_online": case.t_online or never, "f_d": case.f_d} if case.method in AMORLIP else {}
     context = Context(case.dim, case.batch, case.batch, epochs=2, steps_per_epoch=never, seed=0, device=device)
     objective = registry.create(case.method, settings, context)
     objective.start_epoch(0)
@@ -141,8 +141,9 @@ def step_of(case: Case, device: str) -> Callable[[], None]:
 def _features(case: Case, device: str) -> Features:
     generator = torch.Generator().manual_seed(0)
     image, text = (normalize(torch.randn(case.batch, case.dim, generator=generator), dim=1) for _ in range(2))
-    leaves = [tensor.to(device).requires_grad_() for tensor in (image, text, torch.tensor(14.3), torch.tensor(-10.0))]
-    return Features(*leaves, torch.arange(case.batch, device=device), step=0, epoch=1)
+    leaves = (image, text, torch.tensor(14.3), torch.tensor(-10.0))
+    image, text, scale, bias = (tensor.to(device).requires_grad_() for tensor in leaves)
+    return Features(image, text, scale, bias, torch.arange(case.batch, device=device), step=0, epoch=1)
 
 
 def _seconds(step: Callable[[], None], steps: int, device: str) -> float:
@@ -158,7 +159,7 @@ def _seconds(step: Callable[[], None], steps: int, device: str) -> float:
 
 @cache
 def _peak_mib(case: Case, device: str) -> float:
-    """Largest memory a first step takes beyond that of the features and the objective's own state."""
+    """Peak memory of a step beyond that of the features and the objective's state."""
     if device == "cuda":
         return _peak_on_gpu(case)
     return memory.peak_mib(_warm_step, case)

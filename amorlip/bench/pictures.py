@@ -1,4 +1,4 @@
-"""Made-up picture-caption pairs for measuring loaders: equal seeds give equal shards, and nothing is downloaded."""
+"""Synthetic picture-caption pairs for measuring loaders: equal seeds give equal shards; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from amorlip.config.corpus import Corpus
+from amorlip.config.corpus import Corpus, MirrorSource
 from amorlip.corpus.manifest import build_manifest
 from amorlip.corpus.records import DOWNLOAD, DownloadRecord
 
@@ -68,7 +68,7 @@ def write_split(folder: Path, picture: Callable[[int], bytes], ending: str, pair
     shards = ["00000.tar"]
     record = DownloadRecord(source="mirror", split="train", requested=pairs, downloaded=pairs, failed={}, shards=shards)
     record.write(folder / DOWNLOAD)
-    mirror = {"repository": "none", "train": "*.tar", "validation": "none"}
+    mirror = MirrorSource(repository="none", train="*.tar", validation="none")
     corpus = Corpus(title="made up", source="mirror", mirror=mirror)
     build_manifest("made-up", corpus, "train", folder)
     return round(sum(map(len, images)) / pairs)

@@ -1,4 +1,4 @@
-"""What all benchmarks share: measuring in turn, the machine in words, and the two files of results."""
+"""What all measurements share: alternating between sides, a description of the machine, and the two result files."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Column(NamedTuple):
     is_number: bool = True
 
 
-def medians_in_turn(
-    measures: Sequence[Callable[[], float]], rounds: int, patience_s: float = float("inf")
+def alternating_medians(
+    measures: Sequence[Callable[[], float]], rounds: int, time_limit_s: float = float("inf")
 ) -> list[float]:
-    """The median over rounds of what each of `measures` returns; a round calls each once, in their order.
+    """The median over rounds of what each of `measures` returns; a round calls each once, in order.
 
-    Load from elsewhere, which comes and goes, so meets all of them. After `patience_s` no new round begins, but three
-    are made at least (or `rounds`, if fewer).
+    So other load on the machine, which varies, affects all of them. After `time_limit_s` no new round begins, but three
+    are done at least (or `rounds`, if fewer).
     """
     found, start = [], time.perf_counter()
-    while len(found) < min(3, rounds) or (len(found) < rounds and time.perf_counter() - start < patience_s):
+    while len(found) < min(3, rounds) or (len(found) < rounds and time.perf_counter() - start < time_limit_s):
         found.append([measure() for measure in measures])
     return [statistics.median(column) for column in zip(*found, strict=True)]
 
 
 def machine() -> str:
-    """Processor, cores, load, threads, GPU, PyTorch and date, as one line."""
+    """Date, processor, cores, load, GPU, PyTorch and threads, in one line."""
     load = os.getloadavg()[0]
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
@@ -50,12 +50,12 @@ def machine() -> str:
 
 
 def progress(number: int, total: int, line: str) -> None:
-    """Say on stderr that `number` of `total` cases are measured."""
+    """Print on stderr that `number` of `total` cases are measured."""
     print(f"{number}/{total} {line}", file=sys.stderr, flush=True)
 
 
 def markdown(heading: str, columns: Sequence[Column], results: Sequence[dict[str, Any]]) -> str:
-    """A paragraph and a table, one row a result."""
+    """A paragraph and a table, one row per result."""
     rows = [[column.title for column in columns], ["---:" if column.is_number else "---" for column in columns]]
     rows += [[column.template.format(**result) for column in columns] for result in results]
     return "\n".join([heading, "", *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"

@@ -1,6 +1,6 @@
-"""Whole training steps, run and timed by part in a process of their own.
+"""Whole training steps, run in this process and timed by part.
 
-Parts are told apart by marks on the stream of work: on a GPU events, on a CPU the clock.
+Marks in the stream of work separate the parts: events on a GPU, the clock on a CPU.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from open_clip import CLIP
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,6 +23,7 @@ from amorlip.config.run import Run
 from amorlip.loader.loader import Batch
 from amorlip.training import distributed, session, towers, transfer
 from amorlip.training.distributed import World
+from amorlip.training.optim import Update
 from amorlip.training.session import Session
 from amorlip.training.step import Encoders
 
@@ -30,12 +32,12 @@ PARTS = ("data", "forward", "objective", "backward", "optimizer")
 WARM_UP = 3
 """Steps before the first that counts: the first one compiles, and chooses convolutions."""
 PEAKS = {"H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12}
-"""Part of a GPU's name → products in bfloat16, without sparsity [FLOP/s], from NVIDIA's data sheets."""
+"""Part of a GPU's name → dense bfloat16 peak [FLOP/s], from NVIDIA's data sheets."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Of a step: the median over rounds by the clock, and each part's mean over all steps [ms]."""
+    """A step's wall-clock time, the median over rounds, and each part's mean over all steps [ms]."""
 
     step_ms: float
     parts_ms: dict[str, float]
@@ -46,20 +48,20 @@ class Timing:
 class SyntheticPairs:
     """Random images and captions in place of a corpus, in pinned memory where there is a GPU."""
 
-    def __init__(self, run: Run, model: nn.Module, *, samples: int, steps_per_epoch: int) -> None:
-        self.batch_size, self.steps_per_epoch, self.max_sample_id = run.recipe.batch_size, steps_per_epoch, samples - 1
-        side, length = model.visual.preprocess_cfg["size"], model.context_length
-        side = side if isinstance(side, tuple) else (side, side)
+    def __init__(self, run: Run, model: CLIP, *, samples: int, steps_per_epoch: int) -> None:
+        self.batch_size, self.steps_per_epoch = run.recipe.batch_size, steps_per_epoch
+        self.samples, self.max_sample_id, self.digest = samples, samples - 1, "synthetic"
         generator = torch.Generator().manual_seed(run.seed)
-        images = torch.randint(256, (self.batch_size, 3, *side), dtype=torch.uint8, generator=generator)
-        tokens = torch.randint(1, model.vocab_size, (self.batch_size, length), generator=generator)
+        size = (self.batch_size, 3, *_height_and_width(model))
+        images = torch.randint(256, size, dtype=torch.uint8, generator=generator)
+        tokens = torch.randint(1, model.vocab_size, (self.batch_size, model.context_length), generator=generator)
         ids = torch.randperm(samples, generator=generator)[: self.batch_size]
         self.batch = Batch(images, tokens, ids)
         if torch.cuda.is_available():
             self.batch = Batch(*(tensor.pin_memory() for tensor in self.batch))
 
-    def batches(self, _start_step: int = 0) -> Iterator[Batch]:
-        """The same batch again and again."""
+    def batches(self, start_step: int = 0) -> Iterator[Batch]:
+        """The same batch again and again, from any `start_step` on."""
         while True:
             yield self.batch
 
@@ -68,7 +70,8 @@ class Marks:
     """Points in time between the parts of steps."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.marks = device, []
+        self.device = device
+        self.marks: list[tuple[str, Any]] = []
 
     def clear(self) -> None:
         """Forget them."""
@@ -84,17 +87,17 @@ class Marks:
         self.marks.append((name, event))
 
     def means_ms(self, steps: int) -> dict[str, float]:
-        """Time of each part a step. All work is done."""
+        """Time of each part per step; call it when all work is done."""
         times = dict.fromkeys(PARTS, 0.0)
         for (_, before), (name, after) in zip(self.marks, self.marks[1:], strict=False):
             took = before.elapsed_time(after) if self.device.type == "cuda" else 1000 * (after - before)
-            if name != "start":  # what lies between two rounds
+            if name != "start":  # the time between two rounds
                 times[name] += took / steps
         return times
 
 
 class Stepper:
-    """A session that trains step by step in its second epoch, in which the networks of the first take part."""
+    """A session that trains step by step in its second epoch, in which the first epoch's networks are used."""
 
     def __init__(self, parts: Session) -> None:
         self.session, self.device = parts, parts.world.device
@@ -106,7 +109,7 @@ class Stepper:
         self._mark_parts()
 
     def train(self, steps: int) -> float:
-        """Train for `steps`; returns the time from the first to the last kernel [s]."""
+        """Train for `steps` steps; returns the time from the first to the last kernel [s]."""
         self._wait()
         start = time.perf_counter()
         self.marks.add("start")
@@ -124,9 +127,9 @@ class Stepper:
         step.encoders.register_forward_hook(lambda *_: self.marks.add("forward"))
         self.session.objective.register_forward_hook(lambda *_: self.marks.add("objective"))
 
-        def marked(*arguments: Any) -> Any:
+        def marked(loss: Tensor, step: int) -> Update:
             self.marks.add("backward")
-            result = update(*arguments)
+            result = update(loss, step)
             self.marks.add("optimizer")
             return result
 
@@ -138,7 +141,7 @@ class Stepper:
 
 
 def open_stepper(run: Run, world: World, shards: Path | None) -> Stepper:
-    """On the shards, or on synthetic pairs where there are none."""
+    """On the shards; None: on synthetic pairs."""
     if shards is not None:
         return Stepper(session.build(run, shards, world))
     model = session.new_model(run)
@@ -147,7 +150,7 @@ def open_stepper(run: Run, world: World, shards: Path | None) -> Stepper:
 
 
 def measure(run: Run, cache: Path, shards: Path | None, steps: int, rounds: int) -> Timing:
-    """Time `rounds` of `steps` steps of `run`, in this process, which is to do nothing else."""
+    """Time `rounds` of `steps` steps of `run` in this process, which should do nothing else."""
     towers.compile_into(cache)
     with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world:
         stepper = open_stepper(run, world, shards)
@@ -161,7 +164,7 @@ def measure(run: Run, cache: Path, shards: Path | None, steps: int, rounds: int)
 
 
 def serve(train: Callable[[int], float | None], pipe: Any) -> None:
-    """Train for as many steps as the other end of `pipe` asks for, and answer with the seconds, until it asks for 0."""
+    """Train for the number of steps that each message on `pipe` holds, and answer with the seconds; 0 ends it."""
     while steps := pipe.recv():
         start = time.perf_counter()
         train(steps)
@@ -169,10 +172,9 @@ def serve(train: Callable[[int], float | None], pipe: Any) -> None:
 
 
 def flop_per_pair(model: str) -> float:
-    """Products of the towers' forward and backward pass for one pair [FLOP], attention in full; nothing recomputed."""
-    network = models.create(model, seed=0)
-    side = network.visual.preprocess_cfg["size"]
-    images = torch.zeros(2, 3, *(side if isinstance(side, tuple) else (side, side)), dtype=torch.uint8)
+    """Matrix multiplications of the towers' forward and backward pass for one pair [FLOP], without recomputation."""
+    network = cast(CLIP, models.create(model, seed=0))
+    images = torch.zeros(2, 3, *_height_and_width(network), dtype=torch.uint8)
     tokens = torch.ones(2, network.context_length, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         image, text = Encoders(network)(images, tokens)
@@ -180,13 +182,18 @@ def flop_per_pair(model: str) -> float:
     return counter.get_total_flops() / 2
 
 
+def _height_and_width(model: CLIP) -> tuple[int, int]:
+    size = models.image_size(model)
+    return size if isinstance(size, tuple) else (size, size)
+
+
 def peak_flop_per_s(device: str) -> float | None:
-    """The chip's bfloat16 peak; None where the table does not have it."""
+    """The chip's bfloat16 peak; None if `PEAKS` does not have it."""
     return next((peak for name, peak in PEAKS.items() if name in device), None)
 
 
 def _peak_mib(device: torch.device) -> float:
-    """Largest memory: on a GPU of tensors, on a CPU of the process."""
+    """Peak memory: of tensors on a GPU, of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / MIB
     for line in Path("/proc/self/status").read_text().splitlines():

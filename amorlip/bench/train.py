@@ -1,8 +1,8 @@
-"""Training steps: images per second, time by part, memory and use of the chip, for each method.
+"""Training steps: images per second, time by part, memory and utilization, for each method.
 
-On a GPU at both paper settings, with AmorLIP's extra time over CLIP; on a CPU at the demo's, beside a plain eager loop
-on the same shards. Recipes are those of `config/`. Every case runs in a process of its own, so that none finds the
-memory, the compiled code or the settings of another.
+On a GPU at both paper settings, with AmorLIP's extra time over CLIP; on a CPU at the demo's, compared with a plain
+eager loop on the same shards. Recipes are those of `config/`. Every case runs in a new process, so that none is
+affected by the memory, compiled code or settings of another.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from amorlip.training import distributed, towers
 
 ROOT = Path(__file__).parents[2]
 T_ONLINE = (1, 8, 32)
-"""AmorLIP's distances between fits of which the paper gives the extra time."""
-AMORTIZED = "amorlip_l2log"
+"""AmorLIP's steps between fits for which the paper gives the extra time."""
+AMORLIP = "amorlip_l2log"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the first table. Times of a step and its parts in ms, memory of tensors (GPU) or process (CPU)."""
+    """One row of the first table. Times of a step and its parts in ms; memory of tensors (GPU) or process (CPU)."""
 
     case: str
     device: str
@@ -79,7 +79,7 @@ class Result:
     utilization: float | None
     """Model FLOP per second over the chip's bfloat16 peak; None on a CPU."""
     over_clip_ms: float | None
-    """Longer than CLIP's step at the same scale."""
+    """Extra time over CLIP's step at the same scale."""
     over_clip: float | None
     """The same as a fraction of CLIP's step."""
 
@@ -95,9 +95,10 @@ class Comparison:
 
 
 HEADING = """\
-Whole training steps. Parts are as long as their work on the device; the backward pass holds the objective's and the
-encoders'. Utilization: products of the encoders (FLOP of forward and backward pass, counted on the eager model) per
-second, over the chip's bfloat16 peak. Threads are the recipe's `threads_per_rank`, whatever the next line says."""
+Whole training steps. A part's time is that of its work on the device; the backward pass includes the objective's and
+the encoders'. Utilization: FLOP of the encoders' matrix multiplications (forward and backward pass, counted on the
+eager model) per second, over the chip's bfloat16 peak. Threads are the recipe's `threads_per_rank`, not those of the
+next line."""
 COLUMNS = [
     Column("case", "{case}", is_number=False),
     Column("device", "{device}", is_number=False),
@@ -113,8 +114,8 @@ COLUMNS = [
     Column("over CLIP", "{over_clip}"),
 ]
 COMPARISON_HEADING = """\
-Pairs per second beside a plain eager loop: OpenCLIP's model and ClipLoss, PyTorch's AdamW, a WebDataset pipeline with
-OpenCLIP's transform; the same shards, threads and workers, in turn."""
+Pairs per second compared with a plain eager loop: OpenCLIP's model and ClipLoss, PyTorch's AdamW, a WebDataset pipeline
+with OpenCLIP's transform; the same shards, threads and workers, measured alternately."""
 COMPARISON_COLUMNS = [
     Column("case", "{case}", is_number=False),
     Column("ours", "{ours_per_s:.0f}"),
@@ -127,12 +128,12 @@ COMPARISON_COLUMNS = [
 
 
 def gpu_cases() -> list[Case]:
-    """Every method at both paper settings, then AmorLIP with each of `T_ONLINE` that its own recipe has not."""
+    """Every method at both paper settings, then AmorLIP with each of `T_ONLINE` that its recipe does not have."""
     runs = runs_of(["medium", "large"])
     extra = [
         run.model_copy(update={"settings": {**run.settings, "t_online": t_online}})
         for run in runs
-        if run.method == AMORTIZED
+        if run.method == AMORLIP
         for t_online in T_ONLINE
         if t_online != run.settings["t_online"]
     ]
@@ -140,12 +141,12 @@ def gpu_cases() -> list[Case]:
 
 
 def cpu_cases() -> list[Case]:
-    """Every method at the demo's setting, on its corpus. Raises AmorlipError when that is not there."""
+    """Every method at the demo's setting, on its corpus. Raises AmorlipError if the corpus is missing."""
     return [Case(run, _demo_shards(run), steps=10) for run in runs_of(["demo"])]
 
 
 def tiny_cases() -> list[Case]:
-    """The cases for GPUs with a small model and batch, to try everything out on a CPU."""
+    """The cases for GPUs with a small model and batch, to try everything on a CPU."""
     return [Case(tiny(case.run), None, case.steps, rounds=1) for case in gpu_cases()]
 
 
@@ -173,7 +174,7 @@ def _demo_shards(run: Run) -> Path:
     shards = _shards(run)
     if shards is None:
         target = f"results/corpora/{run.recipe.corpus}/train/{MANIFEST}"
-        raise AmorlipError(f"the demo's corpus is not there; make it with: snakemake {target}")
+        raise AmorlipError(f"the demo's corpus is missing; make it with: snakemake {target}")
     return shards
 
 
@@ -190,12 +191,12 @@ def run(
 ) -> list[Result | Comparison]:
     """Measure and write both files.
 
-    `cases`: by default those for this machine, or with `tiny` those for a GPU at a small size. The plain loop is only
-    compared with on a CPU, and on shards: `compare_rounds` rounds in turn, 0 for none.
+    `cases`: by default those for this machine, or with `tiny` those for a GPU at a small size. The comparison with the
+    plain loop is made on a CPU and on shards only: `compare_rounds` alternating rounds, 0 for none.
     """
     on_gpu = torch.cuda.is_available()
     todo = cases or (tiny_cases() if tiny else gpu_cases() if on_gpu else cpu_cases())
-    compared = [case for case in todo if case.shards and not on_gpu and case.run.method in ("clip", AMORTIZED)]
+    compared = [case for case in todo if case.shards and not on_gpu and case.run.method in ("clip", AMORLIP)]
     results, comparisons = [], []
     with tempfile.TemporaryDirectory() as scratch:
         for number, case in enumerate(todo, start=1):
@@ -219,7 +220,7 @@ def _markdown(results: list[Result], comparisons: list[Comparison]) -> str:
 
 
 RATIOS = {"utilization": "{:.1%}", "over_clip_ms": "{:.1f}", "over_clip": "{:.1%}"}
-"""Fields that not every case has, and how they are shown."""
+"""Fields that some cases lack, and their formats."""
 
 
 def _shown(key: str, value: float | None) -> str:
@@ -253,7 +254,7 @@ def _measure(case: Case, scratch: Path, before: list[Result]) -> Result:
 
 
 def _compare(case: Case, scratch: Path, rounds: int) -> Comparison:
-    """Both loops are set up, each in its process, and then train in turn."""
+    """Each loop is set up in its own process, and then they train alternately."""
     with _process(_serve_ours, case, scratch) as ours, _process(_serve_eager, case, scratch) as plain:
 
         def seconds(pipe: Connection, count: int) -> float:
@@ -262,12 +263,14 @@ def _compare(case: Case, scratch: Path, rounds: int) -> Comparison:
 
         for pipe in (ours, plain):
             seconds(pipe, steps.WARM_UP)
-        ours_s, eager_s = report.medians_in_turn([partial(seconds, pipe, case.steps) for pipe in (ours, plain)], rounds)
+        ours_s, eager_s = report.alternating_medians(
+            [partial(seconds, pipe, case.steps) for pipe in (ours, plain)], rounds
+        )
         for pipe in (ours, plain):
             pipe.send(0)
     pairs = case.steps * case.run.recipe.batch_size
     speeds = pairs / ours_s, pairs / eager_s, eager_s / ours_s
-    return Comparison(f"{case.name} beside a plain loop", *(round(speed, 3) for speed in speeds))
+    return Comparison(f"{case.name} compared with a plain loop", *(round(speed, 3) for speed in speeds))
 
 
 _flop_per_pair = cache(steps.flop_per_pair)
@@ -278,7 +281,7 @@ _flop_per_pair = cache(steps.flop_per_pair)
 
 @contextmanager
 def _process(function: Callable[[Case, Path, Connection], None], case: Case, scratch: Path) -> Iterator[Connection]:
-    """`function` runs in a new process, to which the pipe leads."""
+    """Run `function` in a new process; yields the pipe to it."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_run_there, args=(function, case, scratch, there))
@@ -292,14 +295,14 @@ def _process(function: Callable[[Case, Path, Connection], None], case: Case, scr
 
 
 def _run_there(function: Callable[[Case, Path, Connection], None], case: Case, scratch: Path, pipe: Connection) -> None:
-    # A new process would start loaders' processes as it was started itself; training forks them.
+    # A spawned process would spawn its loaders' processes; training forks them.
     multiprocessing.set_start_method("fork", force=True)
     try:
         function(case, scratch, pipe)
     except AmorlipError as error:
         pipe.send(error)
     except EOFError:
-        pass  # the other end has gone
+        pass  # the other end was closed
 
 
 def _receive(pipe: Connection, case: Case) -> Any:
@@ -323,4 +326,5 @@ def _serve_ours(case: Case, scratch: Path, pipe: Connection) -> None:
 
 
 def _serve_eager(case: Case, _scratch: Path, pipe: Connection) -> None:
+    assert case.shards is not None  # only cases on shards are compared
     steps.serve(eager.loop(case.run, case.shards), pipe)

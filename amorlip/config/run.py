@@ -1,10 +1,15 @@
-"""One training run, resolved from all the files that decide it."""
+"""One training run, resolved from all the files that decide it, and the file that records it next to its results."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import yaml
+
+from amorlip.common import files
 from amorlip.config.base import Name, Section, Seed
+from amorlip.config.load import read_yaml, validate
 from amorlip.config.recipe import Recipe
 
 
@@ -30,3 +35,17 @@ class Run(Section):
     def name(self) -> str:
         """The run's folder: method, variant where there is one, and seed."""
         return "-".join(part for part in (self.method, self.variant, f"seed{self.seed}") if part)
+
+
+RUN_FILE = "run.yaml"
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Write `run` as run.yaml in `folder`."""
+    settings = run.model_dump(mode="json")
+    files.write_text(folder / RUN_FILE, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+
+
+def read_run(folder: Path) -> Run:
+    """The run of run.yaml in `folder`. Raises AmorlipError if it cannot be read or is not valid."""
+    return validate(Run, read_yaml(folder / RUN_FILE), str(folder / RUN_FILE))

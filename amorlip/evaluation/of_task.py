@@ -13,8 +13,7 @@ import torch
 from amorlip import models
 from amorlip.common import files, provenance
 from amorlip.config.benchmark import TaskDefinition
-from amorlip.config.load import read_yaml, validate
-from amorlip.config.run import Run
+from amorlip.config.run import read_run
 from amorlip.config.scale import EvaluationSettings
 from amorlip.config.study import EXTERNAL
 from amorlip.evaluation import suite
@@ -36,7 +35,7 @@ class Subject:
 
 def trained_run(folder: Path) -> Subject:
     """The weights of a run, in a folder with model.safetensors and run.yaml. Raises AmorlipError for a bad run.yaml."""
-    run = validate(Run, read_yaml(folder / "run.yaml"), str(folder / "run.yaml"))
+    run = read_run(folder)
     identity = RunIdentity(scale=run.scale, method=run.method, variant=run.variant, seed=run.seed)
     model = run.recipe.model
     return Subject(identity, model, lambda: models.load(folder / "model.safetensors", model))

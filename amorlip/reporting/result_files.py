@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,6 @@ def json_object(text: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise AmorlipError(f"{where}: expected a JSON object, got {type(value).__name__}")
     return value
-
-
-def json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a file with one per line."""
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            yield json_object(line, f"{path}, line {number}")
 
 
 def run_key(content: Any, runs: Sequence[RunLabel], path: Path) -> RunKey:

@@ -11,8 +11,10 @@ import pandas as pd
 
 from amorlip.common.errors import AmorlipError
 from amorlip.config.display import RunLabel
-from amorlip.reporting.result_files import json_lines, run_key
+from amorlip.reporting.result_files import run_key
 from amorlip.reporting.runs import KEYS, ROW, RowKey, RunKey
+from amorlip.training import records
+from amorlip.training.records import EpochRecord, RunRecord, StepRecord
 
 
 @dataclass(frozen=True)
@@ -30,34 +32,33 @@ def read_training_metrics(paths: Iterable[Path], runs: Sequence[RunLabel]) -> Tr
 
     Raises:
         AmorlipError: if a file does not begin with its run, is of a run that is not shown or repeats another's, or
-            holds a line that is not a JSON object.
+            holds a line that is not a record.
     """
     seen: dict[RunKey, Path] = {}
     steps: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
     for path in paths:
-        lines = json_lines(path)
-        first = next(lines, {})
-        if first.get("kind") != "run":
+        first, *rest = records.read(path) or [None]
+        if not isinstance(first, RunRecord):
             raise AmorlipError(f"{path}: the first line is not of kind 'run'")
-        key = run_key(first, runs, path)
+        key = run_key(first.model_dump(), runs, path)
         if key in seen:
             raise AmorlipError(f"{path}: has the same run as {seen[key]}")
         seen[key] = path
         identity = dict(zip(KEYS, key, strict=True))
-        for line in lines:
-            if line.get("kind") == "step":
-                steps.append({**identity, **line})
-            elif line.get("kind") == "epoch":
-                epochs += [{**identity, **entry} for entry in _epoch_entries(line)]
+        for record in rest:
+            if isinstance(record, StepRecord):
+                steps.append({**identity, **record.model_dump()})
+            elif isinstance(record, EpochRecord):
+                epochs += [{**identity, **entry} for entry in _epoch_entries(record)]
     step_frame = pd.DataFrame(steps, columns=None if steps else [*KEYS, "step"])
     return TrainingMetrics(step_frame, pd.DataFrame(epochs, columns=[*KEYS, "epoch", "task", "metric", "value"]))
 
 
-def _epoch_entries(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for task, metrics in line.get("tasks", {}).items():
+def _epoch_entries(record: EpochRecord) -> Iterator[dict[str, Any]]:
+    for task, metrics in record.tasks.items():
         for metric, value in metrics.items():
-            yield {"epoch": line["epoch"], "task": task, "metric": metric, "value": value}
+            yield {"epoch": record.epoch, "task": task, "metric": metric, "value": value}
 
 
 def over_seeds(values: pd.DataFrame, by: str, column: str) -> dict[RowKey, pd.DataFrame]:

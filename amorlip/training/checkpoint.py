@@ -1,4 +1,4 @@
-"""Checkpoints of a run that is under way: written whole, verified when read, the newest two kept."""
+"""Checkpoints of a run in progress: written atomically, verified when read; the newest two are kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEPT = 2
 
 
 def key(run: Run, corpus_digest: str, architecture: dict[str, Any]) -> str:
-    """Twelve hexadecimal digits that name all that decides a run's weights."""
+    """Twelve hexadecimal digits for everything that decides a run's weights: another corpus or key is another run."""
     settings = run.model_dump(mode="json", exclude={"recipe": NOT_RESULTS})
     text = json.dumps([settings, corpus_digest, architecture], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -41,7 +41,7 @@ def key(run: Run, corpus_digest: str, architecture: dict[str, Any]) -> str:
 class Checkpoints:
     """The folder of one run's checkpoints.
 
-    Each is `step-N.pt`, read without running pickled code, and `step-N.json` with its digest, which is written last:
+    Each is `step-N.pt`, read without running pickled code, and `step-N.json` with its checksum, which is written last:
     a checkpoint without it does not count.
     """
 
@@ -59,9 +59,9 @@ class Checkpoints:
             self._delete(old)
 
     def latest(self) -> tuple[int, dict[str, Any]] | None:
-        """The newest checkpoint that can be read, as (steps, state); None if there is none at all.
+        """The newest checkpoint that can be read, as (steps, state); None if there is none.
 
-        One that is cut, altered or holds anything but data is passed over with a warning. Raises AmorlipError when
+        One that is cut short, altered or holds anything but data is skipped with a warning. Raises AmorlipError if
         there are checkpoints and none can be read.
         """
         steps = self._steps()
@@ -75,15 +75,15 @@ class Checkpoints:
         return None
 
     def read(self, step: int) -> dict[str, Any]:
-        """The state after `step` steps; raises what `latest` passes over."""
+        """The state after `step` steps; raises what `latest` skips."""
         path = self._path(step)
         expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
         if files.sha256(path) != expected:
-            raise ValueError("its digest differs from the one in its .json")
+            raise ValueError("its checksum differs from the one in its .json")
         return torch.load(path, map_location="cpu", weights_only=True)
 
     def tidy(self) -> None:
-        """Delete what a killed process left half-written. Only with the run's lock held."""
+        """Delete files that a killed process left incomplete. Only while holding the run's lock."""
         files.tidy(self.folder, "step-", "metrics.jsonl.")
         for path in self.folder.glob("step-*.pt"):
             if not path.with_suffix(".json").exists():
@@ -96,17 +96,17 @@ class Checkpoints:
         return sorted(int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-*.json"))
 
     def _delete(self, step: int) -> None:
-        # the digest first: without it the weights don't count
+        # the checksum first: without it the weights don't count
         self._path(step).with_suffix(".json").unlink()
         self._path(step).unlink(missing_ok=True)
 
 
 def _write(state: dict[str, Any], path: Path) -> None:
-    with path.open("wb") as file:  # given a name, torch tells nothing of a full disk
+    with path.open("wb") as file:  # given a path, torch hides the error of a full disk
         try:
             torch.save(state, file)
         except RuntimeError as error:
-            # interrupted, torch still ends its archive, finds it too short and speaks of that instead
+            # after Ctrl-C torch still closes its archive, finds it too short and reports that instead
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
@@ -118,5 +118,5 @@ def require_finite(state: dict[str, Any], what: str, step: int) -> None:
         if isinstance(value, torch.Tensor) and value.is_floating_point() and value.isnan().any():
             raise AmorlipError(
                 f"step {step}: '{name}' of the {what} is not a number; the last good checkpoint was kept, "
-                "train again with a lower rate or another precision"
+                "train again with a lower learning rate or another precision"
             )

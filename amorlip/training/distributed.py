@@ -1,6 +1,6 @@
-"""The processes of one run: one, or several that `launch` or torchrun started.
+"""The processes (ranks) of one run: one, or several that `launch` or torchrun started.
 
-Every function works the same with one process, where nothing is exchanged and no process group exists.
+Every function works the same with one process: nothing is exchanged then, and there is no process group.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from amorlip.common import malloc
 from amorlip.common.errors import AmorlipError
 
-PATIENCE = timedelta(hours=1)
-"""How long ranks wait for one another: rank 0 evaluates alone after an epoch."""
-MEETING = "AMORLIP_MEETING"
-"""Environment variable with the address at which the ranks meet (PyTorch's `init_method`); torchrun's if not set."""
+TIMEOUT = timedelta(hours=1)
+"""How long ranks wait for each other: after an epoch rank 0 evaluates alone."""
+RENDEZVOUS = "AMORLIP_RENDEZVOUS"
+"""Environment variable with PyTorch's `init_method`, by which the ranks find each other; not set: torchrun's."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those of the run, and its device."""
+    """This process's place among those of the run, and its device."""
 
     device: torch.device
     rank: int = 0
@@ -46,7 +46,7 @@ class World:
         return tensor
 
     def any(self, flag: bool) -> bool:
-        """True on all ranks if `flag` is on one. Exchanged between the CPUs: a GPU is not waited for."""
+        """True on all ranks if `flag` is true on any. Exchanged between CPUs, so no GPU is waited for."""
         if self.size == 1:
             return flag
         tensor = torch.tensor(int(flag))
@@ -54,12 +54,12 @@ class World:
         return bool(tensor)
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Return when all ranks have called it."""
         self.any(False)
 
     def gather(self, value: Any) -> list[Any]:
         """The ranks' values, by rank."""
-        values = [value]
+        values: list[Any] = [value]
         if self.size > 1:
             values = [None] * self.size
             dist.all_gather_object(values, value)
@@ -77,13 +77,13 @@ class World:
 def join(ranks: int, threads: int) -> Iterator[World]:
     """Take part in a run of `ranks` processes with `threads` CPU threads each.
 
-    The device is this rank's GPU, or the CPU where there is none; on a CPU the results of a run are reproduced bit by
-    bit. Raises AmorlipError when another number of processes was started, or there are fewer GPUs than processes.
+    The device is this rank's GPU, or the CPU where there is none. On a CPU a run's results can be reproduced bit by
+    bit. Raises AmorlipError if another number of processes was started, or there are fewer GPUs than processes.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size != ranks:
         raise AmorlipError(
-            f"the recipe asks for {ranks} ranks, but {size} were started; use torchrun --nproc-per-node {ranks}"
+            f"the recipe has ranks: {ranks}, but {size} were started; use torchrun --nproc-per-node {ranks}"
         )
     rank, device = int(os.environ.get("RANK", "0")), _device()
     _set_up(device, threads)
@@ -99,15 +99,16 @@ def join(ranks: int, threads: int) -> Iterator[World]:
 def wrap(module: nn.Module, world: World, outside: list[nn.Parameter], *, static: bool) -> nn.Module:
     """`module` with gradients averaged over the ranks during the backward pass (DistributedDataParallel).
 
-    Parameters in `outside` are left alone: their gradients come from the objective, outside the module's forward pass,
-    and are averaged by hand. BatchNorm uses the statistics of each rank's own batch, as OpenCLIP does; the running
-    statistics that evaluation and export use are those of rank 0, so buffers need no exchange.
+    Parameters in `outside` are not averaged here: their gradients come from the objective, outside the module's forward
+    pass, and the optimizer averages them. BatchNorm uses the statistics of each rank's own batch, as in OpenCLIP. The
+    running statistics that evaluation and export use are rank 0's, so buffers are not exchanged.
 
-    `static`: every step is one forward and one backward pass through the same parameters, as PyTorch may then rely on.
-    With several passes whose gradients are exchanged after the last (`no_sync`) it fails on an internal assertion.
+    `static`: every step is one forward and one backward pass through the same parameters, which PyTorch may rely on.
+    With several passes, whose gradients are exchanged after the last (`no_sync`), it fails an internal assertion.
     """
     if world.size == 1:
         return module
+    # DistributedDataParallel takes the parameters that require gradients when it is created
     trained = [parameter.requires_grad for parameter in outside]
     for parameter in outside:
         parameter.requires_grad_(False)
@@ -125,7 +126,7 @@ def _device() -> torch.device:
         return torch.device("cpu")
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
-        raise AmorlipError(f"this machine shows {count} GPUs, too few for local rank {index}; start one rank a GPU")
+        raise AmorlipError(f"this machine shows {count} GPUs, too few for local rank {index}; start one rank per GPU")
     return torch.device("cuda", index)
 
 
@@ -133,19 +134,24 @@ def _set_up(device: torch.device, threads: int) -> None:
     torch.set_num_threads(threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = True  # batches have one size, for which it finds the fastest convolutions
+        torch.backends.cudnn.benchmark = True  # measure convolutions once: all batches have one size
         return
     torch.use_deterministic_algorithms(True)
-    # Adam's moments of rarely seen tokens decay into denormal numbers, on which a CPU is many times slower.
+    # Adam's moments of rare tokens decay into denormal numbers, with which a CPU is many times slower.
     torch.set_flush_denormal(True)
-    # Filling new memory is for finding bugs; deterministic algorithms switch it on, and it costs time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # Deterministic algorithms also fill new memory, which finds bugs but takes time.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (a property unknown to type checkers)
     malloc.keep_freed()
 
 
 def _init_process_group(device: torch.device, rank: int, size: int) -> None:
-    meeting = {"init_method": os.environ.get(MEETING, "env://"), "rank": rank, "world_size": size, "timeout": PATIENCE}
+    rendezvous = {
+        "init_method": os.environ.get(RENDEZVOUS, "env://"),
+        "rank": rank,
+        "world_size": size,
+        "timeout": TIMEOUT,
+    }
     if device.type == "cuda":
-        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, **meeting)
+        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, **rendezvous)
     else:
-        dist.init_process_group("gloo", **meeting)
+        dist.init_process_group("gloo", **rendezvous)

@@ -1,17 +1,21 @@
-"""What a run tells about itself while it trains: lines, metrics.jsonl, TensorBoard events, and that all is well."""
+"""What a run reports while it trains: log lines, metrics.jsonl and TensorBoard events; and whether it may continue."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from amorlip.common.errors import AmorlipError
 from amorlip.config.run import Run
 from amorlip.training import progress
 from amorlip.training.metrics import Metrics
 from amorlip.training.optim import Update
+from amorlip.training.records import EpochRecord, RunRecord, StepRecord
 from amorlip.training.session import Session
 from amorlip.training.step import Outcome
 
@@ -21,8 +25,8 @@ logger = logging.getLogger(__name__)
 class Journal:
     """Counts every step; writes at the end of a logging window and of an epoch, on rank 0.
 
-    `folder` holds metrics.jsonl, `board` the events. `step` updates are done; `state` is what `state_dict` gave then,
-    or None at the start.
+    `folder` holds metrics.jsonl, `board` the events. `step` updates are done; `state` is what `state_dict` returned
+    then, or None at the start.
     """
 
     def __init__(self, session: Session, folder: Path, board: Path, step: int, state: dict[str, Any] | None) -> None:
@@ -36,10 +40,10 @@ class Journal:
             self.training, self.wall = progress.Clock(state["training_seconds"]), progress.Clock(state["wall_seconds"])
         self.metrics = Metrics(folder / "metrics.jsonl", board, until_step=step) if session.world.is_main else None
         if self.metrics:
-            self._introduce(step, state)
+            self._introduce(self.metrics, step, state)
 
     def state_dict(self) -> dict[str, Any]:
-        """What goes into a checkpoint; the records written so far are on the disk."""
+        """What goes into a checkpoint. Afterwards the records so far are on the disk."""
         if self.metrics:
             self.metrics.sync()
         return {
@@ -55,50 +59,60 @@ class Journal:
         return self.training.paused()
 
     def count(self, update: Update, step: int) -> None:
-        """Take note of one step (numbered from 1)."""
+        """Count one step (numbered from 1)."""
         self.window.add(update, step)
 
     def require_healthy(self) -> None:
-        """Raises AmorlipError after a loss or gradient that was not finite, as the recipe's `on_nonfinite` says."""
+        """Raises AmorlipError after a loss or gradient that was not finite, unless `on_nonfinite` skips it."""
         trouble = self.window.trouble(self.session.recipe.on_nonfinite)
         if trouble:
             raise AmorlipError(
-                f"{trouble}; the checkpoints before it are kept in {self.folder}: "
-                "go on with on_nonfinite: skip, or train anew with a lower learning rate"
+                f"{trouble}; the checkpoints before it are kept in {self.folder}: resume with on_nonfinite: skip, or "
+                "train again with a lower learning rate"
             )
 
     def close_window(self, outcome: Outcome, step: int) -> None:
         """Record the steps since the last record. All ranks call it."""
-        session, extra = self.session, {"logit_scale": self.session.model.logit_scale.exp()}
-        if (rate := session.optimizer.scale_learning_rate()) is not None:
-            extra["logit_scale_lr"] = rate
-        for name, value in outcome.diagnostics.items():
-            extra[name] = session.world.mean_(value.detach().clone())
-        numbers = self.window.close(outcome.update, extra)
+        numbers = self.window.close(outcome.update, self._logged(outcome))
         self.require_healthy()
-        batch, now = session.recipe.batch_size, self.training.seconds
-        record = {
-            "kind": "step",
-            "step": step,
-            "epoch": (step - 1) // session.loader.steps_per_epoch + 1,
-            "samples_seen": step * batch,
-            "lr": session.optimizer.learning_rate(step - 1),
-            **numbers,
-            "samples_per_s": (step - self.marks["window_step"]) * batch / (now - self.marks["window_seconds"]),
-        }
+        session, now = self.session, self.training.seconds
+        batch = session.recipe.batch_size
+        record = StepRecord.model_validate(
+            {
+                "step": step,
+                "epoch": (step - 1) // session.loader.steps_per_epoch + 1,
+                "samples_seen": step * batch,
+                "lr": session.optimizer.learning_rate(step - 1),
+                **numbers,
+                "samples_per_s": (step - self.marks["window_step"]) * batch / (now - self.marks["window_seconds"]),
+            }
+        )
         self.marks.update(window_step=step, window_seconds=now)
         if self.metrics:
             self.metrics.append(record)
             logger.info(progress.line(record, steps=session.steps, epochs=session.recipe.epochs))
 
+    def _logged(self, outcome: Outcome) -> dict[str, Tensor]:
+        """Scalars on the device: logit scale, its rate, and the diagnostics' means over the ranks."""
+        session = self.session
+        logged = {"logit_scale": session.model.logit_scale.exp()}
+        if (rate := session.optimizer.scale_learning_rate()) is not None:
+            logged["logit_scale_lr"] = rate
+        for name, value in outcome.diagnostics.items():
+            logged[name] = session.world.mean_(value.detach().clone())
+        return logged
+
     def lacks_epoch(self, epoch: int) -> bool:
-        """True on the rank that writes if the end of this epoch is not recorded yet."""
+        """True on the rank that writes, if the end of this epoch is not recorded yet."""
         return self.metrics is not None and not self.metrics.has_epoch(epoch)
 
-    def close_epoch(self, epoch: int, step: int, tasks: dict[str, dict[str, float]]) -> None:
+    def close_epoch(self, epoch: int, step: int, tasks: Mapping[str, Mapping[str, float | None]]) -> None:
         """Record the end of an epoch (numbered from 1) with the metrics of its tasks."""
+        if self.metrics is None:
+            return
         seconds = self.training.seconds - self.marks["epoch_seconds"]
-        self.metrics.append({"kind": "epoch", "epoch": epoch, "step": step, "seconds": seconds, "tasks": tasks})
+        values = {name: dict(metrics) for name, metrics in tasks.items()}
+        self.metrics.append(EpochRecord(epoch=epoch, step=step, seconds=seconds, tasks=values))
         scores = "".join(f"; {task}: {progress.values(metrics)}" for task, metrics in tasks.items())
         logger.info("epoch %d/%d took %.1f s%s", epoch, self.session.recipe.epochs, seconds, scores)
 
@@ -111,34 +125,34 @@ class Journal:
         if self.metrics:
             self.metrics.close()
 
-    def _introduce(self, step: int, state: dict[str, Any] | None) -> None:
+    def _introduce(self, metrics: Metrics, step: int, state: dict[str, Any] | None) -> None:
         session, recipe = self.session, self.session.recipe
-        place = f"going on after step {step}" if step else "from the start"
+        place = f"resumed after step {step}" if step else "from the start"
+        steps, world = session.loader.steps_per_epoch, session.world
         logger.info(
-            f"{session.run.name}: {recipe.model} by '{session.run.objective}', {session.loader.samples} pairs of "
-            f"{recipe.corpus}, batch {recipe.batch_size}, {recipe.epochs} epochs of {session.loader.steps_per_epoch} "
-            f"steps, {session.world.size} x {session.world.device.type}, {place}"
+            f"{recipe.model} by '{session.run.objective}', {session.loader.samples} pairs of {recipe.corpus}, "
+            f"batch {recipe.batch_size}, {recipe.epochs} epochs of {steps} steps, {world.size} x {world.device.type}, "
+            f"{place}"
         )
         if state is None:
-            self.metrics.append(_facts(session))
-        elif len(self.metrics.records) < state["records"]:
+            metrics.append(_facts(session))
+        elif len(metrics.records) < state["records"]:
             raise AmorlipError(
-                f"{self.metrics.path} has {len(self.metrics.records)} records up to the checkpoint of step {step}, but "
+                f"{metrics.path} has {len(metrics.records)} records up to the checkpoint of step {step}, but "
                 f"{state['records']} were written; delete {self.folder} to train from the start"
             )
 
 
 def identity(run: Run) -> dict[str, Any]:
-    """What names a run in every file about it."""
+    """What identifies a run in every file about it."""
     return {"scale": run.scale, "method": run.method, "variant": run.variant, "seed": run.seed}
 
 
-def _facts(session: Session) -> dict[str, Any]:
-    return {
-        "kind": "run",
+def _facts(session: Session) -> RunRecord:
+    return RunRecord(
         **identity(session.run),
-        "steps_per_epoch": session.loader.steps_per_epoch,
-        "epochs": session.recipe.epochs,
-        "samples": session.loader.samples,
-        "parameters": sum(parameter.numel() for parameter in session.model.parameters()),
-    }
+        steps_per_epoch=session.loader.steps_per_epoch,
+        epochs=session.recipe.epochs,
+        samples=session.loader.samples,
+        parameters=sum(parameter.numel() for parameter in session.model.parameters()),
+    )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-
-from open_clip import get_model_config
 
 from amorlip import models
 from amorlip.common import files
@@ -26,15 +24,14 @@ logger = logging.getLogger(__name__)
 EVALUATION_BATCH = 256
 """Most images or texts per forward pass of the evaluation inside training."""
 
-
 TaskFolders = dict[str, tuple[TaskDefinition, Path] | None]
-"""Name → a task and the folder of its files; None where the set could not be had and may be missing."""
+"""Name → a task and the folder of its files; None where the set is not available and may be missing."""
 
 
 def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders) -> None:
     """Train `run` on the shards in `shards` (with manifest.json and index.parquet) and write its results to `output`.
 
-    Call it in each of the recipe's ranks: alone, or in every process that torchrun starts. It goes on from the last
+    Call it in each of the recipe's ranks: alone, or in every process that torchrun starts. It resumes from the last
     checkpoint of the same settings and corpus, if there is one; if that is the final one, it only writes the results.
     `task_folders` holds the recipe's `epoch_tasks`, which are evaluated after each epoch unless they are missing.
 
@@ -43,12 +40,12 @@ def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders) -> No
 
     Raises:
         AmorlipError: if settings, corpus, checkpoints or processes don't fit together, if another process trains into
-            `output`, when a loss or gradient is not finite, or when a GPU's memory does not suffice.
+            `output`, if a loss or gradient is not finite, or if a GPU's memory does not suffice.
         signals.Interrupted (exit code 75): after SIGTERM, SIGURG or SIGUSR1, with a checkpoint of the last whole step.
     """
     with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world, signals.listening() as request:
         alone = files.locked(output) if world.is_main else nullcontext()
-        with alone, progress.log_to(output / "train.log", world):
+        with alone, progress.log_to(output / "train.log", world, f"{run.scale}/{run.name}"):
             if towers.wants_compilation(run.recipe.compile, world.device):
                 towers.compile_into(output / "compiled")
             trainer = Trainer(session.build(run, shards, world), output, task_folders)
@@ -60,7 +57,7 @@ def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders) -> No
 
 
 class Trainer:
-    """A session on its way from checkpoint to checkpoint: `step` updates are done."""
+    """Runs a session from checkpoint to checkpoint; `step` updates are done."""
 
     def __init__(self, parts: Session, output: Path, task_folders: TaskFolders) -> None:
         self.session, self.recipe, self.world, self.output = parts, parts.recipe, parts.world, output
@@ -68,8 +65,9 @@ class Trainer:
         for name in self.recipe.epoch_tasks:
             if name not in task_folders:
                 raise AmorlipError(f"epoch_tasks names '{name}', but its files were not given")
-        self.tasks = {name: task_folders[name] for name in self.recipe.epoch_tasks if task_folders[name]}
-        key = checkpoint.key(parts.run, parts.loader.digest, get_model_config(self.recipe.model))
+        found = {name: task_folders[name] for name in self.recipe.epoch_tasks}
+        self.tasks = {name: task for name, task in found.items() if task is not None}
+        key = checkpoint.key(parts.run, parts.loader.digest, models.architecture(self.recipe.model))
         self.checkpoints = checkpoint.Checkpoints(output / "checkpoints" / key)
         self.step, state = self._newest()
         if state is not None:
@@ -78,7 +76,7 @@ class Trainer:
         self.journal = Journal(parts, self.checkpoints.folder, output / "tensorboard", self.step, journal_state)
 
     def train(self, request: StopRequest) -> None:
-        """From the current step to the end. Raises Interrupted after a signal, once the step it came in is saved."""
+        """Train from the current step to the end. Raises Interrupted after a signal, once the current step is saved."""
         if self.step and self.step % self.steps_per_epoch == 0:
             self._finish_epoch()
         batches = transfer.to_device(self._batches(), self.world.device)
@@ -93,16 +91,16 @@ class Trainer:
                 self._finish_epoch()
 
     def write_results(self) -> None:
-        """The files that outlast the run, from rank 0."""
-        if self.world.is_main:
-            results.write(self.session, self.journal, self.output)
-            logger.info("%s: done, weights in %s", self.session.run.name, self.output / "model.safetensors")
+        """Write the run's files, on rank 0."""
+        if self.journal.metrics is not None:
+            results.write(self.session, self.journal, self.journal.metrics, self.output)
+            logger.info("done, weights in %s", self.output / "model.safetensors")
 
     def _batches(self) -> Iterator[Batch]:
         if self.step == self.session.steps:
             return
         batches = self.session.loader.batches(self.step)
-        with signals.kept_from_children(signal.SIGINT):  # the loader's processes start with the first batch
+        with signals.kept_from_children(signal.SIGINT):  # the first batch starts the loader's processes
             first = next(batches)
         yield first
         yield from batches
@@ -120,14 +118,14 @@ class Trainer:
             self.journal.close_window(outcome, self.step)
 
     def _finish_epoch(self) -> None:
-        """Evaluate and record the epoch that has just ended, unless that was done before an interruption."""
+        """Evaluate and record the epoch that has just ended, unless this was done before an interruption."""
         epoch = self.step // self.steps_per_epoch
         if self.journal.lacks_epoch(epoch):
             with self.journal.paused(), rng.preserved(), signals.kept_from_children():
                 tasks = {name: self._evaluate(task, folder) for name, (task, folder) in self.tasks.items()}
             self.journal.close_epoch(epoch, self.step, tasks)
 
-    def _evaluate(self, task: TaskDefinition, folder: Path) -> dict[str, float]:
+    def _evaluate(self, task: TaskDefinition, folder: Path) -> Mapping[str, float]:
         from amorlip.evaluation import suite
         from amorlip.evaluation.features import Encoder
 
@@ -144,12 +142,13 @@ class Trainer:
         return suite.evaluate(encoder, task, folder).metrics
 
     def _save(self) -> None:
+        """A checkpoint of the current step, from rank 0."""
         with self.journal.paused():
             self.journal.require_healthy()
             state = {"session": self.session.state_dict(self.step), "journal": self.journal.state_dict()}
             if self.world.is_main:
                 self.checkpoints.save(self.step, state)
-            self.world.wait()  # a rank that leaves earlier makes torchrun end the one that writes
+            self.world.wait()  # if another rank ended now, torchrun would end the one that writes
 
     def _newest(self) -> tuple[int, dict | None]:
         """Rank 0 chooses the checkpoint; every rank reads it."""
@@ -160,7 +159,7 @@ class Trainer:
             others = sorted(folder.name for folder in self.checkpoints.folder.parent.glob("*/"))
             if others and not found:
                 logger.info(
-                    "no checkpoint of these settings and this corpus; those of others (%s) are left alone",
+                    "no checkpoint of these settings and this corpus; those of others (%s) are kept",
                     ", ".join(others),
                 )
         step = self.world.from_main(found[0] if found else 0)
@@ -179,7 +178,10 @@ class Trainer:
 
     def _leave(self, request: StopRequest) -> None:
         logger.info(
-            f"{request.signal or 'a signal to another rank'}: left after step {self.step} of {self.session.steps} with "
-            f"a checkpoint (exit code {signals.EXIT_CODE}); start again to go on"
+            "%s: stopped after step %d of %d with a checkpoint (exit code %d); start again to resume",
+            request.signal or "a signal to another rank",
+            self.step,
+            self.session.steps,
+            signals.EXIT_CODE,
         )
         raise signals.Interrupted

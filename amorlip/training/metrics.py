@@ -1,47 +1,44 @@
-"""The record of a run: one JSON object a line, and the same numbers as TensorBoard events.
-
-Steps and epochs count what is done: `step` 1 is the state after the first update, `epoch` 1 the first epoch.
-"""
+"""Writing metrics.jsonl (see `records`), and the same numbers as TensorBoard events."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from pathlib import Path
-from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from amorlip.common import files
+from amorlip.training import records
+from amorlip.training.records import EpochRecord, Record, RunRecord
 
 
 class Metrics:
     """Appends records to metrics.jsonl in `path` and events to `board`.
 
-    `until_step`: go on after a checkpoint at this step; later records are dropped, and TensorBoard is told to forget
-    later events. 0 starts anew.
+    `until_step`: continue after a checkpoint at this step. Later records are dropped, and TensorBoard is made to forget
+    later events. 0 starts over.
     """
 
     def __init__(self, path: Path, board: Path, *, until_step: int) -> None:
         self.path = path
-        self.records = [record for record in read(path) if record.get("step", 0) <= until_step] if until_step else []
-        files.write_text(path, "".join(_line(record) for record in self.records))
+        found = records.read_unfinished(path) if until_step else []
+        self.records = [record for record in found if isinstance(record, RunRecord) or record.step <= until_step]
+        files.write_text(path, "".join(map(records.line, self.records)))
         self.file = path.open("a", encoding="utf-8")
         self.board = SummaryWriter(str(board), purge_step=until_step + 1)
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: Record) -> None:
         """Add one record; numbers that are not finite become null."""
-        record = _finite(record)
+        text = records.line(record)
+        record = records.parse(text, str(self.path))
         self.records.append(record)
-        self.file.write(_line(record))
+        self.file.write(text)
         self.file.flush()
-        if record["kind"] != "run":
-            self._plot(record)
+        self._plot(record)
 
     def has_epoch(self, epoch: int) -> bool:
-        """True if the record of this epoch's end is there."""
-        return any(record["kind"] == "epoch" and record["epoch"] == epoch for record in self.records)
+        """True if the end of this epoch is recorded."""
+        return any(isinstance(record, EpochRecord) and record.epoch == epoch for record in self.records)
 
     def sync(self) -> None:
         """On return the records are on the disk."""
@@ -53,37 +50,13 @@ class Metrics:
         self.file.close()
         self.board.close()
 
-    def _plot(self, record: dict[str, Any]) -> None:
-        if record["kind"] == "epoch":
-            values = {f"{task}/{name}": v for task, metrics in record["tasks"].items() for name, v in metrics.items()}
+    def _plot(self, record: Record) -> None:
+        if isinstance(record, RunRecord):
+            return
+        if isinstance(record, EpochRecord):
+            values = {f"{task}/{name}": v for task, metrics in record.tasks.items() for name, v in metrics.items()}
         else:
-            values = {f"train/{name}": value for name, value in record.items() if name not in ("kind", "step")}
+            values = {f"train/{name}": v for name, v in record.model_dump(exclude={"kind", "step"}).items()}
         for name, value in values.items():
             if value is not None:
-                self.board.add_scalar(name, value, record["step"])
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl up to the first line that is not whole; none if there is no file."""
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith("\n"):
-            break
-        records.append(record)
-    return records
-
-
-def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+                self.board.add_scalar(name, value, record.step)

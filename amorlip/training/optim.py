@@ -1,12 +1,12 @@
-"""The optimizer of encoders, logit scale and logit bias: parameter groups, rates, clipping and the guard.
+"""The optimizer of encoders, logit scale and logit bias: parameter groups, rates, clipping, and skipped updates.
 
-Nothing here waits for a GPU: an update that must not happen is skipped by the fused kernel itself.
+Nothing here waits for a GPU: the fused kernel itself skips an update that is not finite.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,23 +25,24 @@ class Update(NamedTuple):
     grad_norm: Tensor
     """Of the encoders, before clipping."""
     applied: Tensor
-    """False: loss or gradient was not finite and nothing was changed."""
+    """False: loss or gradient was not finite, and no weight has changed."""
     failed: Tensor
-    """True: so it was, and not because float16 gradients were scaled too high, which the loss scale mends itself."""
+    """True: not applied, and not because the float16 loss scale was too high, which corrects itself."""
 
 
 class Optimizer:
-    """AdamW with OpenCLIP's habits, as one object with one state.
+    """AdamW as OpenCLIP uses it, as one object with one state.
 
-    Encoder weights decay; gains, biases (all tensors with less than two dimensions), the logit scale and the logit bias
-    don't. The gradient norm that is clipped is that of the encoders. The logit scale has its own rate or follows the
-    encoders', and is kept in [1, max]. With float16 the loss is scaled (`torch.amp.GradScaler`).
+    Weight decay applies to the encoders' weights; not to gains and biases (all tensors with less than two dimensions),
+    the logit scale and the logit bias. The gradient norm that is clipped is that of the encoders. The logit scale has
+    its own rate or follows the encoders', and is kept in [1, max]. With float16 the loss is scaled
+    (`torch.amp.GradScaler`).
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, *, steps: int, world: World) -> None:
         schedule.check(recipe.schedule.warmup_steps, steps)
         self.recipe, self.steps, self.world = recipe, steps, world
-        self.log_scale = model.logit_scale
+        self.log_scale = cast(nn.Parameter, model.logit_scale)
         self.scale_rate = ScaleRate(recipe.logit_scale, world.device)
         self.logit_parameters = logit_parameters(model)
         inside = {id(parameter) for parameter in self.logit_parameters}
@@ -66,7 +67,7 @@ class Optimizer:
         return self.scaler.scale(loss)
 
     def update(self, loss: Tensor, step: int) -> Update:
-        """Apply the gradients of `step`, unless they or the loss are not finite. `loss` is this rank's, unscaled."""
+        """Apply the gradients of `step` unless they or the loss are not finite. `loss` is this rank's, unscaled."""
         loss = self._average(loss)
         self.scaler.unscale_(self.adamw)
         norm = self._clip()
@@ -74,20 +75,20 @@ class Optimizer:
         finite = torch.stack([torch.isfinite(value) for value in (loss, norm, *scalars)])
         applied = finite.all()
         self._set_rates(step)
-        # The protocol between GradScaler and fused optimizers: with found_inf = 1 the kernel changes nothing.
-        self.adamw.grad_scale, self.adamw.found_inf = None, (~applied).float()
+        # As GradScaler tells a fused optimizer, which declares neither: with found_inf = 1 the kernel changes nothing.
+        vars(self.adamw).update(grad_scale=None, found_inf=(~applied).float())
         self.adamw.step()
         self.scaler.update()
-        with torch.no_grad():
+        with torch.no_grad():  # τ in [1, max], as OpenCLIP and CLIP
             self.log_scale.clamp_(0.0, math.log(self.recipe.logit_scale.max))
         return Update(loss, norm, applied, ~finite[0] if self.scaler.is_enabled() else ~applied)
 
-    def scale_learning_rate(self) -> Tensor | float | None:
-        """The logit scale's own rate in the last update; None where it follows the encoders' or is fixed."""
-        return self.adamw.param_groups[-1]["lr"] if self._has_own_rate() else None
+    def scale_learning_rate(self) -> Tensor | None:
+        """() the logit scale's own rate in the last update; None where it follows the encoders' or is fixed."""
+        return torch.as_tensor(self.adamw.param_groups[-1]["lr"]) if self._has_own_rate() else None
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs."""
+        """Everything that an exact resume needs."""
         return {
             "adamw": self.adamw.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -95,7 +96,7 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Continue from `state_dict()`."""
         self.adamw.load_state_dict(state["adamw"])
         self.scaler.load_state_dict(state["scaler"])
         self.scale_rate.dropped.copy_(state["scale_dropped"])
@@ -115,7 +116,10 @@ class Optimizer:
         return groups + ([{"params": own, "weight_decay": 0.0}] if own else [])
 
     def _average(self, loss: Tensor) -> Tensor:
-        """Average loss and gradients of the logit parameters over the ranks: a handful of numbers in one exchange."""
+        """Average loss and gradients of the logit parameters over the ranks: a few numbers in one exchange.
+
+        DistributedDataParallel does not: see `distributed.wrap`.
+        """
         loss = loss.detach().clone()
         if self.world.size == 1:
             return loss
@@ -141,7 +145,7 @@ class Optimizer:
 class ScaleRate:
     """The logit scale's own learning rate: constant, cut once when the temperature 1/τ reaches a threshold.
 
-    The rate and whether it was cut live on the device, so that looking at τ costs no waiting.
+    The rate and whether it was cut are kept on the device, so that comparing τ does not wait for it.
     """
 
     def __init__(self, settings: LogitScale, device: torch.device) -> None:
@@ -158,9 +162,9 @@ class ScaleRate:
 
 
 def logit_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The trained ones of logit scale and logit bias."""
-    scalars = [model.logit_scale, model.logit_bias]
-    return [parameter for parameter in scalars if parameter is not None and parameter.requires_grad]
+    """Logit scale and logit bias, those of them that are trained."""
+    scalars = (model.logit_scale, model.logit_bias)
+    return [scalar for scalar in scalars if isinstance(scalar, nn.Parameter) and scalar.requires_grad]
 
 
 def _adamw(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.AdamW:

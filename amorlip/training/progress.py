@@ -1,32 +1,36 @@
-"""How far a run is and how fast: the clock, the sums of a logging window, and the lines a person reads."""
+"""How far a run is and how fast: the clock, the sums of a logging window, and the log lines."""
 
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from amorlip.training.distributed import World
 from amorlip.training.optim import Update
+from amorlip.training.records import StepRecord
 
-GIVE_UP = 50
-"""Skipped steps in a row after which training ends."""
+MAX_SKIPPED_IN_A_ROW = 50
+"""So many skipped steps without one applied end the training."""
 
 SHOWN_FIRST = ("loss", "logit_scale", "lr", "grad_norm")
 HIDDEN = ("kind", "step", "epoch", "samples_seen", "samples_per_s")
 
 
 @contextmanager
-def log_to(path: Path, world: World) -> Iterator[None]:
-    """Lines of the package's loggers go to stderr and to the end of the file `path`; those of other ranks nowhere."""
+def log_to(path: Path, world: World, name: str) -> Iterator[None]:
+    """Write the package's log lines to stderr and to the end of the file `path`, each with the run's `name`.
+
+    Ranks other than 0 write none.
+    """
     package = logging.getLogger("amorlip")
     handlers: list[logging.Handler] = [logging.NullHandler()]
     if world.is_main:
@@ -36,7 +40,7 @@ def log_to(path: Path, world: World) -> Iterator[None]:
     package.setLevel(logging.INFO)
     package.propagate = False
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(logging.Formatter(f"%(asctime)s {name}: %(message)s", "%H:%M:%S"))
         package.addHandler(handler)
     try:
         yield
@@ -49,7 +53,7 @@ def log_to(path: Path, world: World) -> Iterator[None]:
 
 
 class Clock:
-    """Seconds of training, over interruptions and without pauses (evaluation, checkpoints)."""
+    """Seconds of training, summed over interruptions, without pauses (evaluation, checkpoints)."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._before, self._start = seconds, time.perf_counter()
@@ -70,7 +74,7 @@ class Clock:
 
 
 class Window:
-    """Sums over the steps since the last log line, and counts of steps that went wrong, kept on the device."""
+    """Sums over the steps since the last log line, and counts of steps that failed, kept on the device."""
 
     def __init__(self, device: torch.device) -> None:
         def zeros(*shape: int) -> Tensor:
@@ -86,12 +90,12 @@ class Window:
         }
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Go on from `state` of an earlier window."""
+        """Continue from the `state` of an earlier window."""
         for name, value in state.items():
             self.state[name].copy_(value)
 
     def add(self, update: Update, step: int) -> None:
-        """Count one step (numbered from 1) in."""
+        """Add one step (numbered from 1)."""
         state, loss = self.state, update.loss.double()
         state["loss_sum"] += torch.where(update.applied, loss, 0.0)
         state["applied"] += update.applied
@@ -102,15 +106,15 @@ class Window:
         state["failed"] += update.failed
 
     def trouble(self, on_nonfinite: str) -> str | None:
-        """Why training should not go on: a failed step under `stop`, or nothing but skipped steps. Waits for a GPU."""
+        """Why training should stop: a failed step under `stop`, or nothing but skipped steps. Waits for the GPU."""
         failed, in_a_row = int(self.state["failed"]), int(self.state["skipped_in_a_row"])
         step, loss, norm = self.state["first_failure"].tolist()
         if failed and on_nonfinite == "stop":
             return f"step {step:.0f}: not finite, with loss {loss:.6g} and gradient norm {norm:.6g}"
-        return f"{in_a_row} steps in a row gave no finite gradient" if in_a_row >= GIVE_UP else None
+        return f"{in_a_row} steps in a row gave no finite gradient" if in_a_row >= MAX_SKIPPED_IN_A_ROW else None
 
     def close(self, update: Update, extra: dict[str, Tensor]) -> dict[str, float]:
-        """Mean loss over the window, the norm of its last step, the skipped steps so far, and `extra`, in one transfer.
+        """Mean loss of the window, gradient norm of its last step, skipped steps so far, and `extra`; in one transfer.
 
         Starts the next window.
         """
@@ -126,16 +130,17 @@ class Window:
         return {**dict(zip(values, numbers, strict=True)), "skipped_steps": int(numbers[2])}
 
 
-def line(record: dict[str, Any], *, steps: int, epochs: int) -> str:
+def line(record: StepRecord, *, steps: int, epochs: int) -> str:
     """A step's record as one line, with the time that is left."""
-    batch = record["samples_seen"] / record["step"]
-    left = timedelta(seconds=round((steps - record["step"]) * batch / record["samples_per_s"]))
-    hidden = HIDDEN if record["skipped_steps"] else (*HIDDEN, "skipped_steps")
-    names = [*SHOWN_FIRST, *(name for name in record if name not in (*SHOWN_FIRST, *hidden))]
-    place = f"step {record['step']}/{steps}  epoch {record['epoch']}/{epochs}"
-    return f"{place}  {record['samples_per_s']:.0f} pairs/s  ETA {left}  {values({n: record[n] for n in names})}"
+    batch = record.samples_seen / record.step
+    left = timedelta(seconds=round((steps - record.step) * batch / record.samples_per_s))
+    numbers = record.model_dump()
+    hidden = HIDDEN if record.skipped_steps else (*HIDDEN, "skipped_steps")
+    names = [*SHOWN_FIRST, *(name for name in numbers if name not in (*SHOWN_FIRST, *hidden))]
+    place = f"step {record.step}/{steps}  epoch {record.epoch}/{epochs}"
+    return f"{place}  {record.samples_per_s:.0f} pairs/s  ETA {left}  {values({n: numbers[n] for n in names})}"
 
 
-def values(numbers: dict[str, float]) -> str:
+def values(numbers: Mapping[str, float | None]) -> str:
     """Names and numbers in one line."""
-    return "  ".join(f"{name} {number:.4g}" for name, number in numbers.items())
+    return "  ".join(f"{name} {math.nan if number is None else number:.4g}" for name, number in numbers.items())

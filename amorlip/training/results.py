@@ -1,42 +1,44 @@
-"""The files of a trained run, written when it is over."""
+"""The files of a trained run, written at its end."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from amorlip import models
 from amorlip.common import files, provenance
+from amorlip.config.run import RUN_FILE, write_run
 from amorlip.training.journal import Journal, identity
+from amorlip.training.metrics import Metrics
+from amorlip.training.records import CorpusRecord, Provenance
 from amorlip.training.session import Session
 
+PROVENANCE, METRICS, WEIGHTS = "provenance.json", "metrics.jsonl", "model.safetensors"
 
-def write(session: Session, journal: Journal, output: Path) -> None:
+
+def write(session: Session, journal: Journal, metrics: Metrics, output: Path) -> None:
     """Write run.yaml, provenance.json, metrics.jsonl and, last, model.safetensors to `output`."""
-    files.tidy(output, "run.yaml.", "provenance.json.", "metrics.jsonl.", "model.safetensors.")
-    settings = session.run.model_dump(mode="json")
-    files.write_text(output / "run.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    files.write_json(output / "provenance.json", _provenance(session, journal))
-    journal.metrics.sync()
-    files.write_text(output / "metrics.jsonl", journal.metrics.path.read_text(encoding="utf-8"))
-    models.export(session.model, output / "model.safetensors")
+    files.tidy(output, *(f"{name}." for name in (RUN_FILE, PROVENANCE, METRICS, WEIGHTS)))
+    write_run(session.run, output)
+    _provenance(session, journal).write(output / PROVENANCE)
+    metrics.sync()
+    files.write_text(output / METRICS, metrics.path.read_text(encoding="utf-8"))
+    # last: weights that are there mean that everything is there
+    models.export(session.model, output / WEIGHTS)
 
 
-def _provenance(session: Session, journal: Journal) -> dict[str, Any]:
+def _provenance(session: Session, journal: Journal) -> Provenance:
     recipe, loader = session.recipe, session.loader
-    return {
+    return Provenance(
         **identity(session.run),
-        "corpus": {"name": recipe.corpus, "digest": loader.digest, "pairs": loader.samples},
-        "steps": session.steps,
-        "samples_seen": session.steps * recipe.batch_size,
-        "skipped_steps": int(journal.window.state["skipped"]),
-        "training_seconds": journal.training.seconds,
-        "wall_seconds": journal.wall.seconds,
-        "checkpoints": journal.folder.name,
-        "ranks": session.world.size,
+        corpus=CorpusRecord(name=recipe.corpus, digest=loader.digest, pairs=loader.samples),
+        steps=session.steps,
+        samples_seen=session.steps * recipe.batch_size,
+        skipped_steps=int(journal.window.state["skipped"]),
+        training_seconds=journal.training.seconds,
+        wall_seconds=journal.wall.seconds,
+        checkpoints=journal.folder.name,
+        ranks=session.world.size,
         **provenance.machine(),
-        "git_revision": provenance.revision(),
-        "versions": provenance.versions(),
-    }
+        git_revision=provenance.revision(),
+        versions=provenance.versions(),
+    )

@@ -12,14 +12,14 @@ import torch
 
 
 def seed(number: int) -> None:
-    """Start all of them at `number`."""
+    """Seed all of them with `number`."""
     random.seed(number)
     np.random.seed(number)
     torch.manual_seed(number)
 
 
 def capture() -> dict[str, Any]:
-    """Their states, made of what weights-only loading accepts."""
+    """Their states, of types that `torch.load(weights_only=True)` accepts: no NumPy arrays."""
     numpy = np.random.get_state(legacy=False)
     return {
         "python": random.getstate(),
@@ -30,7 +30,7 @@ def capture() -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Go back to captured states."""
+    """Restore captured states."""
     random.setstate(state["python"])
     key = np.array(state["numpy"]["state"]["key"], dtype=np.uint32)
     np.random.set_state({**state["numpy"], "state": {**state["numpy"]["state"], "key": key}})
@@ -41,7 +41,7 @@ def restore(state: dict[str, Any]) -> None:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """The block may draw random numbers; those after it are as if it had not."""
+    """The block may draw random numbers without changing those drawn after it."""
     state = capture()
     try:
         yield

@@ -8,7 +8,7 @@ from amorlip.common.errors import AmorlipError
 
 
 def check(warmup_steps: int, steps: int) -> None:
-    """Raises AmorlipError when the warmup does not end before the last of `steps`."""
+    """Raises AmorlipError if the warmup does not end before the last of `steps`."""
     if warmup_steps >= steps:
         raise AmorlipError(
             f"schedule.warmup_steps is {warmup_steps}, but the whole run has {steps} steps; use fewer or train longer"
@@ -16,10 +16,10 @@ def check(warmup_steps: int, steps: int) -> None:
 
 
 def warmup_cosine(step: int, *, peak: float, warmup_steps: int, steps: int) -> float:
-    """Learning rate of the update number `step` (counted from 0) of `steps`.
+    """Learning rate of update number `step` (counted from 0) of `steps`, as OpenCLIP's `cosine_lr`.
 
-    It grows linearly to `peak` over `warmup_steps` updates and falls from there along half a cosine that reaches zero
-    after the last update, so that every update does something.
+    Linear up to `peak` over `warmup_steps` updates, then half a cosine down to zero, which it would reach in the update
+    after the last: no update has the rate 0.
     """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps

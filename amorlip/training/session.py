@@ -1,18 +1,19 @@
-"""The parts of a run put together: data, model, objective, optimizer, step, and their common state."""
+"""A run's parts and their common state: data, model, objective, optimizer, step."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
-from torch import nn
+from open_clip import CLIP
 
 from amorlip import models
 from amorlip.config.recipe import Recipe
 from amorlip.config.run import Run
 from amorlip.loader.augment import train_transform
-from amorlip.loader.loader import PairLoader
+from amorlip.loader.loader import Batch, PairLoader
 from amorlip.objectives import registry
 from amorlip.objectives.base import Context, Objective
 from amorlip.training import checkpoint, rng
@@ -21,14 +22,28 @@ from amorlip.training.optim import Optimizer
 from amorlip.training.step import TrainStep
 
 
+class Batches(Protocol):
+    """What training needs of `PairLoader`."""
+
+    samples: int
+    max_sample_id: int
+    digest: str
+    steps_per_epoch: int
+
+    def batches(self, start_step: int = 0) -> Iterator[Batch]:
+        """All batches from global step `start_step` on."""
+        ...
+
+
 @dataclass(frozen=True)
 class Session:
     """What one rank trains with."""
 
     run: Run
     world: World
-    loader: PairLoader
-    model: nn.Module
+    loader: Batches
+    model: CLIP
+    """Or OpenCLIP's CustomTextCLIP, which has the same methods."""
     objective: Objective
     optimizer: Optimizer
     train_step: TrainStep
@@ -44,7 +59,7 @@ class Session:
         return self.recipe.epochs * self.loader.steps_per_epoch
 
     def state_dict(self, step: int) -> dict[str, Any]:
-        """All that decides the steps after `step`. Raises AmorlipError when it is no longer made of numbers."""
+        """Everything that decides the steps after `step`. Raises AmorlipError if it contains NaN."""
         model, objective = self.model.state_dict(), self.objective.state_dict()
         checkpoint.require_finite(model, "model", step)
         checkpoint.require_finite(objective, "objective", step)
@@ -56,7 +71,7 @@ class Session:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state_dict()`."""
+        """Restore `state_dict()`."""
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -64,7 +79,7 @@ class Session:
 
 
 def build(run: Run, shards: Path, world: World) -> Session:
-    """A session at its start. Raises AmorlipError where settings, corpus and processes don't fit together."""
+    """A session at its start. Raises AmorlipError if settings, corpus and processes don't fit together."""
     recipe = run.recipe
     model = new_model(run)
     loader = PairLoader(
@@ -82,9 +97,10 @@ def build(run: Run, shards: Path, world: World) -> Session:
     return put_together(run, model, loader, world)
 
 
-def put_together(run: Run, model: nn.Module, loader: PairLoader, world: World) -> Session:
-    """A session on `loader`, or on what looks like one."""
+def put_together(run: Run, model: CLIP, loader: Batches, world: World) -> Session:
+    """A session on the batches of `loader`."""
     recipe = run.recipe
+    # ranks draw different random numbers in augmentation and dropout
     rng.seed(run.seed + world.rank)
     model.to(world.device)
     objective = registry.create(run.objective, run.settings, _context(run, loader, world))
@@ -93,17 +109,18 @@ def put_together(run: Run, model: nn.Module, loader: PairLoader, world: World) -
     return Session(run, world, loader, model, objective, optimizer, step)
 
 
-def new_model(run: Run) -> nn.Module:
+def new_model(run: Run) -> CLIP:
     """The model of a run, untrained, on the CPU. Raises AmorlipError for an unknown architecture."""
     scale = run.recipe.logit_scale
     model = models.create(
         run.recipe.model, seed=run.seed, logit_scale_init=scale.init, logit_bias_init=run.recipe.logit_bias_init
     )
+    model = cast(CLIP, model)
     model.logit_scale.requires_grad_(scale.learnable)
     return model
 
 
-def _context(run: Run, loader: PairLoader, world: World) -> Context:
+def _context(run: Run, loader: Batches, world: World) -> Context:
     return Context(
         embed_dim=models.embed_dim(run.recipe.model),
         samples=loader.max_sample_id + 1,

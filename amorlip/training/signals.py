@@ -1,4 +1,4 @@
-"""Leaving in good order: a scheduler's signals."""
+"""Stopping with a checkpoint after a scheduler's signal."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from contextlib import contextmanager
 
 SIGNALS = (signal.SIGTERM, signal.SIGURG, signal.SIGUSR1)
 EXIT_CODE = 75
-"""EX_TEMPFAIL: the run was interrupted, has saved its state and goes on when started again."""
+"""EX_TEMPFAIL: the run was interrupted, has saved its state and resumes when started again."""
 
 
 class Interrupted(SystemExit):
-    """The run left after a signal, with a checkpoint."""
+    """The run stopped after a signal, with a checkpoint."""
 
     def __init__(self) -> None:
         super().__init__(EXIT_CODE)
 
 
 class StopRequest:
-    """Whether a scheduler has asked this process to leave."""
+    """Whether a scheduler has asked this process to stop, and by which signal."""
 
     def __init__(self) -> None:
         self.signal: str | None = None
@@ -32,7 +32,7 @@ class StopRequest:
 
 @contextmanager
 def listening() -> Iterator[StopRequest]:
-    """Within the block SIGTERM, SIGURG and SIGUSR1 only leave a note."""
+    """Within the block SIGTERM, SIGURG and SIGUSR1 are only recorded."""
     request = StopRequest()
     before = {number: signal.signal(number, request._receive) for number in SIGNALS}
     try:
@@ -44,10 +44,10 @@ def listening() -> Iterator[StopRequest]:
 
 @contextmanager
 def kept_from_children(*also: signal.Signals) -> Iterator[None]:
-    """Processes that are started in the block never get these signals, nor those in `also`.
+    """Processes started in the block never receive these signals, nor those in `also`.
 
-    Schedulers signal every process of a job, terminals too. A data-loading process would die of SIGTERM and take the
-    step that is being finished with it.
+    Schedulers and terminals signal every process of a job. A data-loading process would die of SIGTERM, and with it the
+    step that is being finished.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [*SIGNALS, *also])
     try:
@@ -57,12 +57,13 @@ def kept_from_children(*also: signal.Signals) -> Iterator[None]:
 
 
 def _kill_children() -> None:
-    """At exit multiprocessing sends SIGTERM to the children that are left, which then never comes, and waits."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch raises an error when a data-loading process is killed
+    """At exit multiprocessing sends SIGTERM to the remaining children and waits, but they block that signal."""
+    # PyTorch's handler raises an error when a data-loading process is killed
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
 
 
-# runs before that of multiprocessing, which is registered by its import
+# exit handlers run last in, first out: before that of multiprocessing, which its import has registered
 atexit.register(_kill_children)

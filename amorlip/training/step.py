@@ -5,13 +5,16 @@ Shape suffixes: B pairs of this rank, M pairs of a micro-batch, D width of the f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
+from open_clip import CLIP
 from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from amorlip import models
 from amorlip.common.errors import AmorlipError
@@ -27,19 +30,22 @@ from amorlip.training.towers import frozen_running_statistics
 class Encoders(nn.Module):
     """Both towers of an OpenCLIP model, as one module with one forward pass.
 
-    They run under autocast to `dtype`, if given; their features leave it as float32 and are normalized there, so that
-    similarities and everything after them are float32. With `compiled` each tower is one compiled function here; the
-    model itself stays as it is, so that evaluation, with batches of other sizes, compiles nothing.
+    They run under autocast to `dtype`, if given. Their features are normalized in float32, so that similarities and
+    everything after them are float32. With `compiled` each tower is a compiled function here; the model itself is
+    unchanged, so that evaluation, with batches of other sizes, does not compile anything.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype | None = None, *, compiled: bool = False) -> None:
+    def __init__(self, model: CLIP, dtype: torch.dtype | None = None, *, compiled: bool = False) -> None:
         super().__init__()
         self.model = model
-        self.encode_image, self.encode_text = model.encode_image, model.encode_text
+        self.encode_image: Callable[[Tensor], Tensor] = model.encode_image
+        self.encode_text: Callable[[Tensor], Tensor] = model.encode_text
         if compiled:
-            self.encode_image, self.encode_text = map(towers.Compiled, (model.encode_image, model.encode_text))
+            self.encode_image = towers.Compiled(model.encode_image)
+            self.encode_text = towers.Compiled(model.encode_text)
         self.normalize = models.Normalization(model).to(model.logit_scale.device)
         self.dtype = dtype
+        # cuDNN and oneDNN convolve channels-last images faster; transformers have one convolution only
         convolutional = isinstance(model.visual, ModifiedResNet)
         self.memory_format = torch.channels_last if convolutional else torch.contiguous_format
         model.visual.to(memory_format=self.memory_format)
@@ -52,6 +58,15 @@ class Encoders(nn.Module):
         return F.normalize(image_MD.float(), dim=-1), F.normalize(text_MD.float(), dim=-1)
 
 
+class BatchFacts(TypedDict):
+    """What an objective gets besides features: see `Features`."""
+
+    sample_ids: Tensor
+    step: int
+    epoch: int
+    log: bool
+
+
 class Outcome(NamedTuple):
     """One step's update and the objective's diagnostics (0-d tensors of this rank)."""
 
@@ -60,22 +75,20 @@ class Outcome(NamedTuple):
 
 
 class TrainStep:
-    """Callable on a batch: computes the loss and its gradients and updates the model in place."""
+    """Callable on a batch: computes loss and gradients and updates the model in place."""
 
-    def __init__(
-        self, model: nn.Module, objective: Objective, optimizer: Optimizer, recipe: Recipe, world: World
-    ) -> None:
+    def __init__(self, model: CLIP, objective: Objective, optimizer: Optimizer, recipe: Recipe, world: World) -> None:
         pairs = pairs_per_rank(recipe.batch_size, recipe.ranks)
         self.micro = recipe.micro_batch_size if recipe.micro_batch_size != pairs else None
         self.model, self.objective, self.optimizer, self.world = model, objective, optimizer, world
-        self.encoders = distributed.wrap(
-            _encoders(model, recipe, world), world, logit_parameters(model), static=self.micro is None
-        )
+        self.encoders = _encoders(model, recipe, world)
+        # the same module, or DistributedDataParallel around it
+        self.wrapped = distributed.wrap(self.encoders, world, logit_parameters(model), static=self.micro is None)
 
     def __call__(self, batch: Batch, *, step: int, epoch: int, log: bool) -> Outcome:
-        """Train on `batch`, on the device, as global step `step` (from 0); diagnostics are computed if `log`.
+        """Train on `batch`, which is on the device, as global step `step` (from 0); computes diagnostics if `log`.
 
-        Raises AmorlipError when the GPU's memory does not suffice.
+        Raises AmorlipError if the GPU's memory does not suffice.
         """
         try:
             return self._train_on(batch, step, epoch, log)
@@ -89,41 +102,45 @@ class TrainStep:
     def _train_on(self, batch: Batch, step: int, epoch: int, log: bool) -> Outcome:
         images, tokens, ids = batch
         self.optimizer.zero_grad()
-        backward = self._whole if self.micro is None else self._in_parts
-        loss, diagnostics = backward(images, tokens, {"sample_ids": ids, "step": step, "epoch": epoch, "log": log})
+        facts = BatchFacts(sample_ids=ids, step=step, epoch=epoch, log=log)
+        if self.micro is None:
+            image_BD, text_BD = self.wrapped(images, tokens)
+            loss, diagnostics = self._differentiate(image_BD, text_BD, facts)
+        else:
+            parts = list(zip(images.split(self.micro), tokens.split(self.micro), strict=True))
+            loss, diagnostics = self._in_parts(parts, facts)
         return Outcome(self.optimizer.update(loss, step), diagnostics)
 
-    def _whole(self, images: Tensor, tokens: Tensor, facts: dict) -> tuple[Tensor, dict[str, Tensor]]:
-        return self._differentiate(*self.encoders(images, tokens), facts)
-
-    def _in_parts(self, images: Tensor, tokens: Tensor, facts: dict) -> tuple[Tensor, dict[str, Tensor]]:
+    def _in_parts(self, parts: list[tuple[Tensor, Tensor]], facts: BatchFacts) -> tuple[Tensor, dict[str, Tensor]]:
         """Features of the whole batch first, without graph; then each part again, with the gradient of its features.
 
-        The gradient is that of the whole batch, for towers without random parts; BatchNorm uses each part's statistics,
-        and the second pass alone moves its running ones.
+        The gradient is that of the whole batch, for towers without random parts. BatchNorm uses each part's statistics,
+        and only the second pass updates its running ones.
         """
-        parts = list(zip(images.split(self.micro), tokens.split(self.micro), strict=True))
-        plain = self.encoders.module if self.world.size > 1 else self.encoders
-        with torch.no_grad(), frozen_running_statistics(plain):
-            cached = [plain(*part) for part in parts]
-        image_BD, text_BD = (torch.cat(side).requires_grad_() for side in zip(*cached, strict=True))
+        with torch.no_grad(), frozen_running_statistics(self.encoders):
+            cached = [self.encoders(*part_M) for part_M in parts]
+        image_BD, text_BD = (torch.cat(side_MD).requires_grad_() for side_MD in zip(*cached, strict=True))
         loss, diagnostics = self._differentiate(image_BD, text_BD, facts)
-        gradients = zip(image_BD.grad.split(self.micro), text_BD.grad.split(self.micro), strict=True)
-        for number, (part, gradient) in enumerate(zip(parts, gradients, strict=True), start=1):
-            waits = self.world.size > 1 and number < len(parts)
-            with self.encoders.no_sync() if waits else nullcontext():
-                torch.autograd.backward(self.encoders(*part), gradient)
+        assert image_BD.grad is not None and text_BD.grad is not None  # every loss depends on all features
+        sizes = [len(images_M) for images_M, _ in parts]
+        gradients = zip(image_BD.grad.split(sizes), text_BD.grad.split(sizes), strict=True)
+        for number, (part_M, gradient_MD) in enumerate(zip(parts, gradients, strict=True), start=1):
+            # ranks exchange the accumulated gradient once, with the last part
+            ddp = self.wrapped if isinstance(self.wrapped, DistributedDataParallel) else None
+            with ddp.no_sync() if ddp and number < len(parts) else nullcontext():
+                torch.autograd.backward(self.wrapped(*part_M), gradient_MD)
         return loss, diagnostics
 
-    def _differentiate(self, image_BD: Tensor, text_BD: Tensor, facts: dict) -> tuple[Tensor, dict[str, Tensor]]:
+    def _differentiate(self, image_BD: Tensor, text_BD: Tensor, facts: BatchFacts) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective's loss and diagnostics, after its backward pass to the features' inputs and the logit scale."""
         features = Features(image_BD, text_BD, self.model.logit_scale.exp(), self.model.logit_bias, **facts)
         result = self.objective(features)
         self.optimizer.scale(result.loss).backward()
         return result.loss, result.diagnostics
 
 
-def _encoders(model: nn.Module, recipe: Recipe, world: World) -> Encoders:
-    """As the recipe wants them on this device."""
+def _encoders(model: CLIP, recipe: Recipe, world: World) -> Encoders:
+    """The encoders with the recipe's `precision`, `compile` and `activation_checkpointing` on this device."""
     towers.mark_causal_attention(model)
     if recipe.activation_checkpointing:
         towers.recompute_activations(model)

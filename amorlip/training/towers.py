@@ -1,6 +1,7 @@
-"""How OpenCLIP's towers run in training: attention that knows its mask, recomputed activations, compiled code.
+"""How OpenCLIP's towers run in training: causal attention, recomputed activations, compiled code.
 
-Weights, the names in the state dict and OpenCLIP's classes stay as they are.
+Weights, the names in the state dict and OpenCLIP's classes do not change.
+Why and what was measured: docs/decisions/2026-11-24-compile-and-cpu-matmul.md.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from open_clip import CLIP
 from open_clip.modified_resnet import Bottleneck, ModifiedResNet
 from torch import Tensor, nn
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
@@ -29,12 +31,12 @@ AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """What the towers compute in under the recipe's `precision`; None: float32, as always on a CPU."""
+    """The towers' type under the recipe's `precision`; None: float32, always on a CPU."""
     return AUTOCAST.get(precision) if device.type == "cuda" else None
 
 
 def wants_compilation(choice: str, device: torch.device) -> bool:
-    """The recipe's `compile` on this device: `auto` is for GPUs, as a short run on a CPU would mostly compile."""
+    """Whether to compile on this device: `auto` means GPUs only, since a short run on a CPU would mostly compile."""
     return choice == "always" or (choice == "auto" and device.type == "cuda")
 
 
@@ -42,14 +44,15 @@ def wants_compilation(choice: str, device: torch.device) -> bool:
 
 
 def mark_causal_attention(model: nn.Module) -> None:
-    """Tell the text tower's attention layers, in training, that their mask is the causal one.
+    """Tell the text tower's attention layers, in training, that their mask is causal.
 
-    OpenCLIP passes it as a matrix, which the flash kernel does not take; with PyTorch's `is_causal` beside it none is
-    read, and the blocks above the diagonal are skipped. Towers with other masks (padding) are left as they are.
+    OpenCLIP passes the mask as a matrix, which the flash kernel does not accept. With PyTorch's `is_causal` as well the
+    matrix is not read, and the blocks above the diagonal are skipped. Towers with other masks (padding) do not change.
     """
-    tower = model if hasattr(model, "transformer") else model.text
+    # CLIP is its own text tower; CustomTextCLIP has one
+    tower = model if hasattr(model, "transformer") else model.get_submodule("text")
     if _is_causal(getattr(tower, "attn_mask", None)):
-        for module in tower.transformer.modules():
+        for module in tower.get_submodule("transformer").modules():
             if isinstance(module, nn.MultiheadAttention):
                 module.register_forward_pre_hook(_add_causal_flag, with_kwargs=True)
 
@@ -62,7 +65,7 @@ def _is_causal(mask: Tensor | None) -> bool:
 
 def _add_causal_flag(attention: nn.Module, positional: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
     mask = named.get("attn_mask")
-    # A padding mask that was added to the causal one has a row a head and text.
+    # with a padding mask added to the causal one it has three dimensions: (heads · texts, L, L)
     if attention.training and mask is not None and mask.ndim == 2:
         named = {**named, "is_causal": True}
     return positional, named
@@ -71,10 +74,10 @@ def _add_causal_flag(attention: nn.Module, positional: tuple, named: dict[str, A
 # ---------------------------------------------------------------- activations
 
 
-def recompute_activations(model: nn.Module) -> None:
-    """Keep of each block its input only, and compute the rest again in the backward pass.
+def recompute_activations(model: CLIP) -> None:
+    """Keep only each block's input, and compute the rest again in the backward pass.
 
-    OpenCLIP has this for transformers, not for its ResNets, whose running statistics must not move twice.
+    OpenCLIP has this for transformers, but not for its ResNets, whose running statistics must not be updated twice.
     """
     model.set_grad_checkpointing(True)
     if isinstance(model.visual, ModifiedResNet):
@@ -84,7 +87,7 @@ def recompute_activations(model: nn.Module) -> None:
 
 
 def _recomputed(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():  # the compiler moves them once, and knows no such contexts
+    if torch.compiler.is_compiling():  # the compiler updates them once, and does not support such contexts
         return checkpoint(forward, x, use_reentrant=False)
     contexts = lambda: (nullcontext(), frozen_running_statistics(block))  # noqa: E731
     return checkpoint(forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
@@ -92,9 +95,9 @@ def _recomputed(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor
 
 @contextmanager
 def frozen_running_statistics(module: nn.Module) -> Iterator[None]:
-    """BatchNorm layers in training mode use their batch's statistics as ever, but leave the running ones alone.
+    """BatchNorm layers in training mode use their batch's statistics but do not change the running ones.
 
-    These still take part, with no weight: a recomputed block must save the same tensors as before.
+    Those are still passed, with momentum 0: a recomputed block must save the same tensors as the first time.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
@@ -111,19 +114,19 @@ def frozen_running_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def compile_into(folder: Path) -> None:
-    """Keep what is compiled in `folder`, so that a run that is started again compiles nothing.
+    """Keep compiled code in `folder`, so that a run that is started again does not compile.
 
-    Left alone where the user has chosen a place (TORCHINDUCTOR_CACHE_DIR). PyTorch's own, which does not outlast a
-    restart of the machine, is no choice; it is in the environment as soon as parts of PyTorch are imported.
+    No effect if the user has set TORCHINDUCTOR_CACHE_DIR. PyTorch sets it, too, as soon as parts of it are imported: to
+    a temporary folder that does not survive a reboot, which is therefore replaced.
     """
     if os.environ.get(CACHE) in (None, default_cache_dir()):
         os.environ[CACHE] = str(folder.absolute())
 
 
 class Compiled:
-    """A function that is compiled when first called; if that fails, a line says so and it stays as it is.
+    """A function that is compiled at its first call; if that fails, it is logged and the plain function is used.
 
-    Compilation ends before anything runs, the backward pass's included, so that nothing is done twice.
+    Forward and backward pass are compiled before anything runs, so that nothing runs twice.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
@@ -138,6 +141,6 @@ class Compiled:
             with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
                 return self.function(tensor)
         except torch._dynamo.exc.TorchDynamoException as error:
-            logger.warning("%s could not be compiled and runs as it is: %s", self.plain.__name__, one_line(error))
+            logger.warning("%s could not be compiled and runs uncompiled: %s", self.plain.__name__, one_line(error))
             self.function = self.plain
             return self.plain(tensor)

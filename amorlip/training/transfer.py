@@ -1,4 +1,4 @@
-"""Batches on their way to the device."""
+"""Copying batches to the device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from amorlip.loader.loader import Batch
 def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     """The same batches on `device`; on a CPU nothing happens.
 
-    Copies run on a stream of their own. As the host is ahead of the GPU, which nothing in a step waits for, a batch is
-    copied while the GPU still computes on the one before; the step's stream waits for its own batch alone. For that
-    the loader's tensors lie in pinned memory.
+    Copies run on a separate stream. No step waits for the GPU, so the host is ahead of it, and a batch is copied while
+    the GPU still computes the step before. The step's stream waits for its own batch only. This needs the loader's
+    tensors in pinned memory.
     """
     if device.type != "cuda":
         yield from batches
@@ -26,5 +26,5 @@ def to_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
         step = torch.cuda.current_stream(device)
         step.wait_stream(stream)
         for tensor in copy:
-            tensor.record_stream(step)  # its memory is not reused before the step has read it
+            tensor.record_stream(step)  # the allocator must not reuse its memory before the step has read it
         yield copy

@@ -24,14 +24,14 @@ def test_measures_take_turns():
         return values.pop()
 
     first, second = [9.0, 1.0, 2.0, 3.0, 400.0], [5.0, 6.0, 7.0, 8.0, 9.0]
-    found = report.medians_in_turn([lambda: measure("a", first), lambda: measure("b", second)], rounds=5)
+    found = report.alternating_medians([lambda: measure("a", first), lambda: measure("b", second)], rounds=5)
     assert found == [3.0, 7.0] and calls == ["a", "b"] * 5
 
 
 @pytest.mark.parametrize(("rounds", "made"), [(2, 2), (7, 3)])
-def test_impatience_leaves_three_rounds(rounds, made):
+def test_the_time_limit_leaves_three_rounds(rounds, made):
     calls = []
-    report.medians_in_turn([lambda: calls.append(0) or 1.0], rounds, patience_s=0)
+    report.alternating_medians([lambda: calls.append(0) or 1.0], rounds, time_limit_s=0)
     assert len(calls) == made
 
 

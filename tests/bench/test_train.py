@@ -1,4 +1,4 @@
-"""The benchmark of whole steps: its cases, its parts, its counts of products, its files. Never a time."""
+"""Measuring whole steps: cases, parts, counted FLOP and files. No test depends on a time."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_the_plan_for_gpus():
     assert all((case.run.recipe.model, case.run.recipe.batch_size) == ("demo", 16) for case in small)
 
 
-def test_the_demo_without_its_corpus_says_how_to_make_it(monkeypatch, tmp_path):
+def test_a_missing_demo_corpus_is_an_error_that_says_how_to_make_it(monkeypatch, tmp_path):
     monkeypatch.setattr(train, "_shards", lambda run: None)
     with pytest.raises(AmorlipError, match="make it with: snakemake results/corpora/demo/train/manifest.json"):
         train.cpu_cases()
 
 
-def test_products_are_counted():
+def test_flop_are_counted():
     """Against the shapes of the layers: forward once, backward twice but for the images' own gradient."""
     model = models.create("tiny_transformer", seed=0)
     width, length, patches = 32, 1 + (32 // 8) ** 2, (32 // 8) ** 2
@@ -67,7 +67,7 @@ def test_peaks_are_those_of_the_chip():
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
-def test_parts_make_up_a_step_and_training_goes_on(shards, synthetic, monkeypatch):
+def test_parts_make_up_a_step_and_training_continues(shards, synthetic, monkeypatch):
     """With a clock that goes on by one at each look, every part of every step takes one tick."""
     run = tiny.make_run("amorlip_l2log", {"t_online": 2}, epochs=9)
     stepper = steps.open_stepper(run, WORLD, None if synthetic else shards)
@@ -108,13 +108,13 @@ def test_files_and_the_process_of_each_case(tmp_path):
 
 
 @pytest.mark.slow
-def test_beside_a_plain_loop(shards, tmp_path):
+def test_comparison_with_a_plain_loop(shards, tmp_path):
     case = train.Case(tiny.make_run(model="demo", epochs=50, loader={"workers": 1}), shards, steps=2, rounds=1)
     found = train.run(tmp_path / "t.json", tmp_path / "t.md", cases=[case], compare_rounds=2)
     line = json.loads((tmp_path / "t.json").read_text())[1]
     assert line.keys() == {"case", "ours_per_s", "eager_per_s", "ratio"}
     assert line["ratio"] == pytest.approx(found[1].ours_per_s / found[1].eager_per_s, rel=1e-2)
-    assert "| tiny/clip beside a plain loop |" in (tmp_path / "t.md").read_text()
+    assert "| tiny/clip compared with a plain loop |" in (tmp_path / "t.md").read_text()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from amorlip.common import files
-from amorlip.training import loop, metrics
+from amorlip.training import loop, records
 from tests.helpers import tiny
 
 pytestmark = pytest.mark.distributed
@@ -65,13 +65,13 @@ def trained(tmp_path_factory) -> dict[int, Path]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_train_as_one_process(trained, case):
-    one, two = (metrics.read(trained[ranks] / case / "metrics.jsonl") for ranks in (1, 2))
-    assert [(r["kind"], r.get("step")) for r in one] == [(r["kind"], r.get("step")) for r in two]
+    one, two = (records.read(trained[ranks] / case / "metrics.jsonl") for ranks in (1, 2))
+    assert [(r.kind, getattr(r, "step", None)) for r in one] == [(r.kind, getattr(r, "step", None)) for r in two]
     for a, b in zip(one, two, strict=True):
-        if a["kind"] == "step":
-            assert b["loss"] == pytest.approx(a["loss"], rel=1e-3)
-            assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-2)
-            assert b["logit_scale"] == pytest.approx(a["logit_scale"], rel=1e-4)
+        if isinstance(a, records.StepRecord):
+            assert b.loss == pytest.approx(a.loss, rel=1e-3)
+            assert b.grad_norm == pytest.approx(a.grad_norm, rel=1e-2)
+            assert b.logit_scale == pytest.approx(a.logit_scale, rel=1e-4)
     ours, theirs = (load_file(trained[ranks] / case / "model.safetensors") for ranks in (1, 2))
     assert ours.keys() == theirs.keys()
     start = tiny.start_of("tiny_transformer")
@@ -83,8 +83,8 @@ def test_two_ranks_train_as_one_process(trained, case):
 def test_a_signal_to_one_rank_takes_all_along_and_loses_nothing(trained):
     whole, resumed = trained[2] / "clip", trained[2] / "resumed"
     log = (resumed / "train.log").read_text()
-    assert "a signal to another rank: left after step 7 of 15" in log
-    assert "going on after step 7" in log
+    assert "a signal to another rank: stopped after step 7 of 15" in log
+    assert "resumed after step 7" in log
     assert files.sha256(resumed / "model.safetensors") == files.sha256(whole / "model.safetensors")
 
 
@@ -120,7 +120,7 @@ def test_a_launched_run_tells_whether_it_may_be_started_again(trained, tmp_path,
         assert process.wait(timeout=60) == code
     finally:
         process.kill()
-    assert ("left after step" in (tmp_path / "train.log").read_text()) == (code == 75)
+    assert ("stopped after step" in (tmp_path / "train.log").read_text()) == (code == 75)
     assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 

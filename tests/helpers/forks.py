@@ -11,9 +11,10 @@ from typing import Any
 
 from amorlip.common import files
 from amorlip.config.run import Run
-from amorlip.training import loop, metrics
+from amorlip.training import loop
+from amorlip.training import records as training_records
 
-TIMES = ("samples_per_s", "seconds")
+TIMES = {"samples_per_s", "seconds"}
 
 
 def start(run: Run, shards: Path, output: Path, prepare: Callable[[], None] = lambda: None) -> int:
@@ -43,8 +44,8 @@ def weights(output: Path) -> str:
 
 def records(output: Path) -> list[dict]:
     """metrics.jsonl, without measured times."""
-    found = metrics.read(output / "metrics.jsonl")
-    return [{name: value for name, value in record.items() if name not in TIMES} for record in found]
+    found = training_records.read(output / "metrics.jsonl")
+    return [record.model_dump(exclude=TIMES) for record in found]
 
 
 def ending(output: Path) -> dict[str, Any]:

@@ -24,10 +24,10 @@ def decoupled(monkeypatch):
     """The example, registered."""
     scope = dict(vars(objectives))
     exec(compile(KEYS, "objectives.py", "exec"), scope)
+    monkeypatch.setattr(objectives, "Decoupled", scope["Decoupled"], raising=False)
     module = types.ModuleType("amorlip.objectives.decoupled")
     exec(compile(MODULE, "decoupled.py", "exec"), vars(module))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(objectives, "Decoupled", scope["Decoupled"], raising=False)
     (entry,) = eval("{" + LINE + "}", scope).items()
     monkeypatch.setitem(objectives.OBJECTIVES, *entry)
     return entry[0]

@@ -33,7 +33,7 @@ def run(objective, steps, start=0, tau=14.3):
 
 
 def network(one, features):
-    """The network as method.md writes it, one sample at a time."""
+    """The released code's network (see `amorlip_networks.Network`), one sample at a time."""
     p = {name: value.detach() for name, value in one.named_parameters()}
     norm = lambda v, gain, shift: (v - v.mean()) / (v.var(unbiased=False) + 1e-5).sqrt() * gain + shift  # noqa: E731
     values = []

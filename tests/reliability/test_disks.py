@@ -78,5 +78,5 @@ def test_a_disk_that_fills_up_during_a_run_costs_only_the_last_steps(tiny_run, t
         assert sorted(checkpoints) == ["step-00000002.json", "step-00000004.json"]
         subprocess.run(["mount", "-o", f"remount,size={3 * size}", str(output)], check=True)
         assert forks.end(forks.start(tiny_run, tiny_shards, output)) == 0
-        assert "going on after step 4" in (output / "train.log").read_text()
+        assert "resumed after step 4" in (output / "train.log").read_text()
         assert forks.ending(output) == forks.ending(whole)

@@ -151,7 +151,8 @@ class FakeStudy:
                     "samples_seen": 256 * step, "lr": 1e-3 * (1 - done),
                     "loss": (order + 1) * (2 + 3 * np.exp(-4 * done)) + 0.1 * rng.normal() - (3 * order),
                     "infonce": 2 + 0.1 * order + 3 * np.exp(-4 * done),
-                    "logit_scale": 14.29 * (1 + (0.5 + 0.2 * order) * done), "grad_norm": 1.0, "samples_per_s": 700.0,
+                    "logit_scale": 14.29 * (1 + (0.5 + 0.2 * order) * done), "grad_norm": 1.0, "skipped_steps": 0,
+                    "samples_per_s": 700.0,
                 }  # fmt: skip
                 if run.method.startswith("amorlip"):
                     within = (step - 1) % self.steps_per_epoch / self.steps_per_epoch

@@ -31,13 +31,25 @@ def test_a_quantity_that_only_one_method_logs(study):
     assert over_seeds(logged.steps, "step", "nothing") == {}
 
 
+RUN = """\
+{{"kind": "run", "scale": "demo", "method": "clip", "variant": null, "seed": {seed}, "steps_per_epoch": 5, "epochs": 2,\
+ "samples": 9, "parameters": 7}}
+"""
+STEP = """\
+{"kind": "step", "step": 1, "epoch": 1, "samples_seen": 8, "lr": 0.1, "loss": 1.0, "grad_norm": 1.0,\
+ "skipped_steps": 0, "samples_per_s": 1.0}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"kind": "step"}\n', "first line is not of kind 'run'"),
+        (STEP, "first line is not of kind 'run'"),
         ("", "first line is not of kind 'run'"),
-        ('{"kind": "run", "scale": "demo", "method": "clip", "variant": null, "seed": 9}\n', "seed 9, which is not"),
-        ('{"kind": "run", "scale": "demo", "method": "clip", "variant": null, "seed": 0}\n{"ki', "line 2: not valid"),
+        (RUN.format(seed=9), "seed 9, which is not"),
+        (RUN.format(seed=0) + '{"ki', "line 2: .*JSON"),
+        (RUN.format(seed=0) + '{"kind": "step", "step": "five"}\n', "line 2: step"),
+        (RUN.format(seed=0) + '{"kind": "stop"}\n', "line 2: .*'stop'"),
     ],
 )
 def test_bad_metrics_are_refused_by_name(study, text, message):

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from amorlip.common import files
-from amorlip.training import loop, metrics
+from amorlip.training import loop
+from amorlip.training import records as training_records
 from tests.helpers import tiny
 
 KILLS = int(os.environ.get("AMORLIP_KILLS", "20")) // 5
@@ -62,8 +63,7 @@ def test_killed_at_random_and_started_again(corpus, make_run, tmp_path):
 
 def records(output: Path) -> list[dict]:
     """metrics.jsonl, without measured times."""
-    found = metrics.read(output / "metrics.jsonl")
-    return [{name: value for name, value in r.items() if name not in ("samples_per_s", "seconds")} for r in found]
+    return [r.model_dump(exclude={"samples_per_s", "seconds"}) for r in training_records.read(output / "metrics.jsonl")]
 
 
 def train_until_signal(run, corpus: Path, output: Path, number: signal.Signals) -> tuple[int, str]:
@@ -89,7 +89,7 @@ def test_a_schedulers_signal_to_the_whole_job_saves(corpus, make_run, tmp_path, 
     run = make_run(epochs=500, loader={"workers": 1})
     code, errors = train_until_signal(run, corpus, tmp_path, getattr(signal, name))
     assert code == 75
-    assert f"{name}: left after step" in errors and "Traceback" not in errors
+    assert f"{name}: stopped after step" in errors and "Traceback" not in errors
     assert list((tmp_path / "checkpoints").glob("*/step-*.json"))
 
 

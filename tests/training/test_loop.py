@@ -20,7 +20,8 @@ from amorlip.config.benchmark import Task
 from amorlip.config.run import Run
 from amorlip.evaluation import suite
 from amorlip.evaluation.record import Scores
-from amorlip.training import checkpoint, loop, metrics, signals
+from amorlip.training import checkpoint, loop, signals
+from amorlip.training import records as training_records
 
 TIMES = {"samples_per_s", "seconds"}
 TASK = Task(title="t", kind="classification", main_metric="acc1", source={"kind": "folder", "path": "x"})
@@ -33,7 +34,7 @@ def weights(output: Path) -> str:
 
 
 def records(output: Path) -> list[dict]:
-    return [{k: v for k, v in r.items() if k not in TIMES} for r in metrics.read(output / "metrics.jsonl")]
+    return [record.model_dump(exclude=TIMES) for record in training_records.read(output / "metrics.jsonl")]
 
 
 def signal_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals = signal.SIGURG) -> None:
@@ -66,14 +67,14 @@ def test_results_are_complete_and_the_weights_come_last(finished):
     provenance = json.loads((output / "provenance.json").read_text())
     assert provenance["corpus"] == {"name": "tiny", "digest": f"{44:064d}", "pairs": 44}
     assert (provenance["seed"], provenance["samples_seen"], provenance["skipped_steps"]) == (0, 120, 0)
-    assert "step 15/15" in (output / "train.log").read_text()
+    assert "tiny/amorlip_l2log-seed0: step 15/15  epoch 3/3" in (output / "train.log").read_text()
     assert list((output / "tensorboard").glob("events*"))
     trained, start = models.load(output / "model.safetensors", "tiny").network, models.create("tiny", seed=0)
     assert not torch.equal(trained.text_projection, start.text_projection)
 
 
 def test_metrics_follow_the_contract(finished):
-    found = metrics.read(finished[1] / "metrics.jsonl")
+    found = [record.model_dump() for record in training_records.read(finished[1] / "metrics.jsonl")]
     assert [(r["kind"], r.get("step"), r.get("epoch")) for r in found[1:]] == [
         ("step", 4, 1), ("epoch", 5, 1), ("step", 8, 2), ("epoch", 10, 2), ("step", 12, 3), ("step", 15, 3),
         ("epoch", 15, 3),
@@ -99,9 +100,9 @@ def test_an_interrupted_run_ends_in_the_same_weights(finished, corpus, tmp_path,
             loop.train(run, corpus, tmp_path, {})
     assert left.value.code == 75
     assert not (tmp_path / "model.safetensors").exists()
-    assert f"SIGURG: left after step {step} of 15" in (tmp_path / "train.log").read_text()
+    assert f"SIGURG: stopped after step {step} of 15" in (tmp_path / "train.log").read_text()
     loop.train(run, corpus, tmp_path, {})
-    assert f"going on after step {step}" in (tmp_path / "train.log").read_text()
+    assert f"resumed after step {step}" in (tmp_path / "train.log").read_text()
     assert weights(tmp_path) == weights(output)
     assert records(tmp_path) == records(output)
 
@@ -116,7 +117,7 @@ def test_settings_that_change_no_weight_go_on_from_the_checkpoint(finished, corp
         "amorlip_l2log", AMORLIP, logit_scale=SCALE, log_every_steps=1, checkpoint_every_steps=2, on_nonfinite="skip"
     )
     loop.train(other, corpus, tmp_path, {})
-    assert "going on after step 7" in (tmp_path / "train.log").read_text()
+    assert "resumed after step 7" in (tmp_path / "train.log").read_text()
     assert weights(tmp_path) == weights(output)
 
 
@@ -144,7 +145,7 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(finished, corpus, tmp_
     newest.write_bytes(newest.read_bytes()[:10000])
     loop.train(run, corpus, tmp_path, {})
     log = (tmp_path / "train.log").read_text()
-    assert "step-00000012.pt cannot be used" in log and "going on after step 10" in log
+    assert "step-00000012.pt cannot be used" in log and "resumed after step 10" in log
     assert weights(tmp_path) == weights(output)
     assert records(tmp_path) == records(output)
 
@@ -192,7 +193,7 @@ def test_a_kill_during_evaluation_repeats_it_alone(evaluations, corpus, make_run
         with pytest.raises(KeyboardInterrupt):
             loop.train(run, corpus, tmp_path, folders)
     loop.train(run, corpus, tmp_path, folders)
-    assert "going on after step 5" in (tmp_path / "train.log").read_text()
+    assert "resumed after step 5" in (tmp_path / "train.log").read_text()
     assert [r["epoch"] for r in records(tmp_path) if r["kind"] == "epoch"] == [1, 2, 3]
     loop.train(run, corpus, tmp_path, folders)
     assert len(evaluations) == 3
@@ -230,7 +231,7 @@ def test_skip_goes_on_from_where_stop_left(poisoned, corpus, make_run, tmp_path)
     with pytest.raises(AmorlipError):
         loop.train(make_run(), corpus, tmp_path, {})
     loop.train(make_run(on_nonfinite="skip"), corpus, tmp_path, {})
-    assert "going on after step 5" in (tmp_path / "train.log").read_text()
+    assert "resumed after step 5" in (tmp_path / "train.log").read_text()
     assert json.loads((tmp_path / "provenance.json").read_text())["skipped_steps"] == 1
     steps = [r for r in records(tmp_path) if r["kind"] == "step"]
     assert [r["skipped_steps"] for r in steps] == [0, 1, 1, 1]
@@ -279,7 +280,7 @@ def test_a_task_that_is_missing_is_not_evaluated(corpus, make_run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ranks": 2, "batch_size": 8}, "asks for 2 ranks, but 1 were started; use torchrun --nproc-per-node 2"),
+        ({"ranks": 2, "batch_size": 8}, "has ranks: 2, but 1 were started; use torchrun --nproc-per-node 2"),
         ({"batch_size": 45}, "batch_size 45 is larger than the corpus of 44 pairs"),
         ({"schedule": {"warmup_steps": 15}}, "the whole run has 15 steps"),
         ({"epoch_tasks": ["openmoji"]}, "epoch_tasks names 'openmoji'"),

@@ -11,6 +11,7 @@ import torch
 from amorlip.training import progress
 from amorlip.training.distributed import World
 from amorlip.training.optim import Update
+from amorlip.training.records import StepRecord
 
 CPU = torch.device("cpu")
 
@@ -60,12 +61,12 @@ def test_a_gradient_beyond_float16_is_no_failure():
 
 def test_nothing_but_skipped_steps_ends_training():
     window = progress.Window(CPU)
-    for step in range(1, progress.GIVE_UP):
+    for step in range(1, progress.MAX_SKIPPED_IN_A_ROW):
         window.add(bad(), step)
     assert window.trouble("skip") is None
-    window.add(bad(), progress.GIVE_UP)
+    window.add(bad(), progress.MAX_SKIPPED_IN_A_ROW)
     assert "50 steps in a row" in window.trouble("skip")
-    window.add(update(1.0), progress.GIVE_UP + 1)
+    window.add(update(1.0), progress.MAX_SKIPPED_IN_A_ROW + 1)
     assert window.trouble("skip") is None
 
 
@@ -76,24 +77,25 @@ def test_clock_leaves_pauses_out():
     assert 100.0 <= clock.seconds < 100.15
 
 
-def test_line_tells_place_speed_and_time_left():
-    record = {
-        "kind": "step", "step": 50, "epoch": 2, "samples_seen": 500, "lr": 1e-3, "loss": 2.5, "grad_norm": 1.0,
+def test_line_has_step_speed_and_time_left():
+    values = {
+        "step": 50, "epoch": 2, "samples_seen": 500, "lr": 1e-3, "loss": 2.5, "grad_norm": 1.0,
         "skipped_steps": 0, "logit_scale": 14.3, "z_ratio": 1.1, "samples_per_s": 100.0,
     }  # fmt: skip
+    record = StepRecord.model_validate(values)
     line = progress.line(record, steps=1050, epochs=30)
     assert line.startswith("step 50/1050  epoch 2/30  100 pairs/s  ETA 0:01:40  loss 2.5  logit_scale 14.3  lr 0.001")
     assert line.endswith("z_ratio 1.1") and "skipped" not in line
-    assert "skipped_steps 3" in progress.line({**record, "skipped_steps": 3}, steps=1050, epochs=30)
+    assert "skipped_steps 3" in progress.line(record.model_copy(update={"skipped_steps": 3}), steps=1050, epochs=30)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_only_rank_0_writes_the_log(tmp_path, capsys, rank):
     path = tmp_path / "run" / "train.log"
     for text in ("first", "second"):
-        with progress.log_to(path, World(CPU, rank, 2)):
+        with progress.log_to(path, World(CPU, rank, 2), "demo/clip-seed0"):
             logging.getLogger("amorlip.training.loop").info(text)
-    expected = ["first", "second"] if rank == 0 else []
+    expected = ["demo/clip-seed0: first", "demo/clip-seed0: second"] if rank == 0 else []
     assert [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()] == expected
     assert path.exists() == (rank == 0)
     if rank == 0:

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from amorlip import models
 from amorlip.common.errors import AmorlipError
@@ -21,6 +20,7 @@ from amorlip.training.distributed import World
 from amorlip.training.optim import Optimizer
 from amorlip.training.progress import Window
 from amorlip.training.step import Encoders, TrainStep
+from tests.helpers.waits import Waits
 
 WORLD = World(torch.device("cpu"))
 PAIRS, SIDE, LENGTH = 8, 32, 12
@@ -171,37 +171,6 @@ def test_too_little_memory_is_one_clear_line(build, micro):
 
 
 METHODS = {name: {"prototypes": 4, "t_u": 1} if name == "neuclip" else {} for name in OBJECTIVES}
-
-
-class Waits(TorchDispatchMode):
-    """Notes operators whose result the host must see, or whose size depends on values: on a GPU it would wait."""
-
-    NAMES = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2", "unique_dim", "unique_consecutive")
-
-    def __init__(self, objective: nn.Module | None = None) -> None:
-        """The counters of an `objective`'s AdaGrad are on the host wherever its parameters are."""
-        super().__init__()
-        self.found: list[str] = []
-        self.objective = objective
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        masks = name in ("index", "index_put", "index_put_") and any(
-            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
-        )
-        optimizer = getattr(self.objective, "optimizer", None)
-        counters = [s["step"] for s in optimizer.state.values()] if isinstance(optimizer, torch.optim.Adagrad) else []
-        if (name in self.NAMES or masks) and not any(args[0] is counter for counter in counters):
-            self.found.append(name)
-        return function(*args, **(kwargs or {}))
-
-
-def test_waiting_is_noticed():
-    x = torch.arange(4.0)
-    for wait in (lambda: x.sum().item(), lambda: bool(x[0] > 1), lambda: x[x > 1], lambda: x.nonzero()):
-        with Waits() as waits:
-            wait()
-        assert waits.found
 
 
 @pytest.mark.parametrize("micro", [None, 4])

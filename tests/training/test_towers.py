@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from amorlip import models
-from amorlip.training import loop, metrics, towers
+from amorlip.training import loop, records, towers
 from tests.helpers import tiny
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -193,7 +193,7 @@ def test_compiled_code_lies_with_the_run_or_where_the_user_says(tmp_path, chosen
     assert found == str(tmp_path / (chosen or "run"))
 
 
-def test_what_cannot_be_compiled_runs_as_it_is_and_says_so(cache, caplog):
+def test_what_cannot_be_compiled_runs_uncompiled_with_a_warning(cache, caplog):
     """Here for lack of a C++ compiler, which is found out after the graph was captured."""
     model = models.create("tiny_transformer", seed=0)
     plain = copy.deepcopy(model)
@@ -203,7 +203,7 @@ def test_what_cannot_be_compiled_runs_as_it_is_and_says_so(cache, caplog):
         ours = gradients(model, image=compiled)
         compiled(inputs(model)[0])
     said = warnings(caplog)
-    assert len(said) == 1 and said[0].startswith("encode_image could not be compiled and runs as it is: ")
+    assert len(said) == 1 and said[0].startswith("encode_image could not be compiled and runs uncompiled: ")
     assert "\n" not in said[0]
     assert_close(ours, gradients(plain), 0.0)
 
@@ -239,7 +239,7 @@ def test_bfloat16_and_compiled_towers_train_as_float32(objective, corpus, tmp_pa
     def losses(folder: str, **recipe) -> list[float]:
         run = tiny.make_run(objective, settings, model="tiny_transformer", log_every_steps=1, **recipe)
         loop.train(run, corpus, tmp_path / folder, {})
-        return [r["loss"] for r in metrics.read(tmp_path / folder / "metrics.jsonl") if r["kind"] == "step"]
+        return [r.loss for r in records.read(tmp_path / folder / "metrics.jsonl") if isinstance(r, records.StepRecord)]
 
     exact = losses("exact", precision="float32")
     asked = []

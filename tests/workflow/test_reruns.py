@@ -148,9 +148,7 @@ def test_bad_keys_stop_before_any_job(finished):
     command = ["snakemake", "--snakefile", str(REPOSITORY / "workflow/Snakefile"), "-n", "--config", "sedes=[1]"]
     done = subprocess.run(command, cwd=finished.folder, env=finished.environment, capture_output=True, text=True)
     assert done.returncode != 0
-    assert "unknown key 'sedes' (its value: [1])" in (done.stdout + done.stderr) or "did you mean 'seeds'" in (
-        done.stdout + done.stderr
-    )
+    assert "unknown key 'sedes'; did you mean 'seeds'?" in done.stdout + done.stderr
     assert "rule " not in done.stdout
 
 
