@@ -55,12 +55,12 @@ def config(files: list[Path]) -> None:
     import yaml
 
     from amorlip.config.load import merged
-    from amorlip.study import load_study, top_level_layers
+    from amorlip.study import load_study, top_level_layers, warnings
 
     folder = Path(__file__).parent.parent / "config"
     layers = top_level_layers(files, folder)
     study = load_study(merged(layers), folder, layers=layers)
-    for warning in study.warnings():
+    for warning in warnings(study):
         print(f"amorlip config: warning: {warning}", file=sys.stderr)
     runs = {f"{run.scale}/{run.name}": run.model_dump() for _, run in study.runs}
     print(yaml.safe_dump(runs, sort_keys=False), end="")

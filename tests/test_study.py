@@ -9,7 +9,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.config.load import merge, read_yaml, validate
 from amorlip.config.recipe import Optimizer, Recipe
 from amorlip.config.scale import Scale
-from amorlip.study import load_study, settings_file
+from amorlip.study import load_study, settings_file, warnings
 from tests.helpers import REPOSITORY
 
 CONFIG = REPOSITORY / "config"
@@ -165,7 +165,7 @@ def test_rows_that_train_the_same_model_are_warned_of(first, second, differ):
         for name, layer in (("first", first), ("second", second))
     ]
     study = load(overrides={"experiments": {"table1": {"methods": ["clip"], "variants": variants}}})
-    found = [warning for warning in study.warnings() if "demo-amorlip" in warning]
+    found = [warning for warning in warnings(study) if "demo-amorlip" in warning]
     if differ is None:
         assert not found
     else:
@@ -175,4 +175,4 @@ def test_rows_that_train_the_same_model_are_warned_of(first, second, differ):
 
 @pytest.mark.parametrize("name", ["config.yaml", "mini.yaml", "paper.yaml"])
 def test_shipped_studies_have_no_warnings(name):
-    assert load_study(merge(DEMO, read_yaml(CONFIG / name)), CONFIG, name).warnings() == []
+    assert warnings(load_study(merge(DEMO, read_yaml(CONFIG / name)), CONFIG, name)) == []

@@ -8,6 +8,7 @@ import yaml
 from snakemake.common.configfile import load_configfile
 from snakemake.settings.types import ConfigSettings
 
+from amorlip import cli
 from amorlip.common.errors import AmorlipError
 from amorlip.config.layers import read_layer
 from amorlip.config.load import merge, merged
@@ -167,3 +168,18 @@ def test_a_key_given_twice_is_refused(tmp_path):
 
 def test_merging_keeps_what_a_layer_does_not_change():
     assert merge({"a": {"b": 1, "c": [1]}, "d": 1}, {"a": {"c": [2]}}) == {"a": {"b": 1, "c": [2]}, "d": 1}
+
+
+def test_amorlip_config_layers_files_as_snakemake_does(tmp_path, capsys):
+    """config/README's own example, which leaves out what config.yaml has, and a second file over it."""
+    cli.main(["config", *map(str, written(tmp_path, first=FIRST, second=SECOND))])
+    runs = yaml.safe_load(capsys.readouterr().out)
+    assert set(runs) == {f"demo/{method}-seed{seed}" for method in ("clip", "amorlip_l2log") for seed in (0, 1)}
+    assert runs["demo/clip-seed0"]["recipe"]["optimizer"]["beta1"] == 0.8
+
+
+def test_amorlip_config_warns_of_rows_that_train_the_same_model(tmp_path, capsys):
+    variant = "{name: slow, method: amorlip_l2log, title: Slow, settings: {lr_rule: times_ranks}}"
+    text = f"overrides: {{experiments: {{table1: {{variants: [{variant}]}}}}}}"
+    cli.main(["config", *map(str, written(tmp_path, own=text))])
+    assert "demo-amorlip_l2log-slow train the same model (they differ in lr_rule" in capsys.readouterr().err
