@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from amorlip.config import display
+from amorlip.config.benchmark import TaskContent
 from amorlip.study import Study
 
 
@@ -41,8 +42,10 @@ def _corpus(study: Study, corpus: str, *unneeded: str) -> dict[str, Any]:
 
 
 def tasks(study: Study, task: str) -> dict[str, Any]:
-    """Where a task's files come from."""
-    return study.benchmark.tasks[task].source.model_dump()
+    """Where a task's files come from, and what they should hold."""
+    definition = study.benchmark.tasks[task]
+    content = definition.model_dump(include=set(TaskContent.model_fields))
+    return {**definition.source.model_dump(), "content": content}
 
 
 def train(study: Study, scale: str, name: str) -> dict[str, Any]:

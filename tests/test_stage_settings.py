@@ -79,7 +79,7 @@ CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
     ("method title", {"overrides": {"methods": {"clip": {"title": "Other"}}}}, SHOWN),
     ("task title", task(title="Other"), SHOWN),
     ("task random_score", task(random_score=0.5), SHOWN),
-    ("task samples", task(samples=5), {"evaluate", "evaluate_external", *TRAIN, *SHOWN}),
+    ("task samples", task(samples=5), {"tasks", "evaluate", "evaluate_external", *TRAIN, *SHOWN}),
     ("task source", task(source={"builder": "digits"}), {"tasks", *SHOWN}),
     ("caption", {"overrides": {"experiments": {"training_curves": {"caption": "Other."}}}}, {"figure"}),
     ("figures", {"figures": {"dpi": 90}}, {"figure"}),

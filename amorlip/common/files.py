@@ -63,6 +63,20 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def overlap(one: Path, other: Path) -> bool:
+    """Whether two paths are the same folder or file, or one contains the other, also through links and in other cases.
+
+    By device and inode, so that the spelling of a path does not matter. Paths that do not exist yet may be given.
+    """
+    return _contains(one, other) or _contains(other, one)
+
+
+def _contains(outer: Path, inner: Path) -> bool:
+    target, place = inner.resolve(), inner.parent.resolve()  # where a link leads, and where it is itself
+    paths = {target, *target.parents, place, *place.parents}
+    return outer.exists() and any(path.exists() and path.samefile(outer) for path in paths)
+
+
 def tidy(folder: Path, *names: str) -> None:
     """Delete what killed processes left of files whose names begin so. Only where no other process writes them."""
     for name in names:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import platform
 import subprocess
 from importlib import metadata
@@ -38,6 +40,19 @@ def revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{commit}+changes" if changes else commit
+
+
+@functools.cache
+def source_digest() -> str:
+    """Digest of this package's Python files. In a cache's key, it makes an edit of the code compute anew.
+
+    The revision would not do: it does not change with an edit that is not committed.
+    """
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def machine() -> dict[str, Any]:

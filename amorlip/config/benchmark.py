@@ -50,24 +50,32 @@ class TaskSource(Section):
         return self
 
 
-class TaskDefinition(Section):
+TaskKind = Literal["classification", "classification_grouped", "retrieval", "association"]
+
+
+class TaskContent(Section):
+    """What a task's files hold."""
+
+    kind: TaskKind
+    """Which evaluator."""
+    samples: Count | None = None
+    """Expected number of samples (images; association: rounds); another number is an error."""
+    classes: Count | None = None
+    """Number of classes; another number of class names is an error."""
+    metadata: list[Name] = []
+    """classification_grouped: the columns of the samples' metadata vectors."""
+
+
+class TaskDefinition(TaskContent):
     """What is measured on a task's files."""
 
-    kind: Literal["classification", "classification_grouped", "retrieval", "association"]
-    """Which evaluator."""
     main_metric: Literal[
         "acc1", "acc5", "mean_per_class_recall", "F1-macro_all", "acc_worst_region", "acc_wg", "acc_top5_wg",
         "mean_recall@1", "mean_recall@5", "jaccard_score", "jaccard_score_10-12",
     ]  # fmt: skip
     """The metric that tables show."""
-    samples: Count | None = None
-    """Expected number of samples (images; association: rounds); another number is an error."""
-    classes: Count | None = None
-    """Number of classes; another number of class names is an error."""
     shared_images: bool = False
     """classification: keep the images' features next to the results, for tasks of the same files in the same order."""
-    metadata: list[Name] = []
-    """classification_grouped: the columns of the samples' metadata vectors."""
     group_by: Name | None = None
     """classification_grouped: the column that defines the groups."""
 

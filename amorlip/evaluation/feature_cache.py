@@ -26,8 +26,8 @@ class FeatureCache:
 
     folder: Path
     identity: str
-    """What decides the model's features: the digest of its weights, the names of its architecture and transform, and
-    the versions of the code."""
+    """Everything that the model's features depend on: weights, architecture, transform, versions of packages, and the
+    code of this package."""
     taken: int = field(default=0, init=False)
     """How often features were read instead of computed."""
 

@@ -12,6 +12,8 @@ import torch
 
 from amorlip import models
 from amorlip.common import files, provenance
+from amorlip.common.errors import AmorlipError
+from amorlip.common.files import overlap
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.config.run import read_run
 from amorlip.config.scale import EvaluationSettings
@@ -76,14 +78,14 @@ def evaluate(
     Raises:
         AmorlipError: if the weights or the task's files are faulty.
     """
-    output.unlink(missing_ok=True)  # a result that is there belongs to these very files
     if task.record.missing is not None:
         _note_missing(subject, task, task.record.missing, output, predictions)
         return
     loaded = subject.load()
+    _refuse_overwriting(loaded, task, output, predictions)
     digest, versions = files.sha256(loaded.weights), provenance.versions()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    identity = f"{digest} {subject.model} {subject.identity.pretrained or ''} {json.dumps(versions, sort_keys=True)}"
+    decides = [digest, subject.model, subject.identity.pretrained, versions, provenance.source_digest()]
     encoder = Encoder(
         loaded.network.to(device).eval(),
         loaded.preprocess,
@@ -93,7 +95,7 @@ def evaluate(
         batch_size=settings.batch_size,
         workers=workers,
         full=settings.full_predictions,
-        cache=FeatureCache(output.parent / "features", identity),
+        cache=FeatureCache(output.parent / "features", json.dumps(decides, sort_keys=True)),
     )
     scores = suite.evaluate(encoder, task.definition, task.folder, predictions=predictions)
     Evaluation(
@@ -105,8 +107,17 @@ def evaluate(
         settings=settings.model_dump(),
         device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         versions=versions,
+        git_revision=provenance.revision(),
     ).write(output)
     print(f"{task.key}: {scores.main_metric} {scores.value:.4f} ({scores.samples} samples)")
+
+
+def _refuse_overwriting(loaded: models.LoadedModel, task: TaskFiles, output: Path, predictions: Path) -> None:
+    """Raise AmorlipError if a result would replace the weights or a file of the task."""
+    for written in (output, predictions):
+        for given in (loaded.weights, task.folder):
+            if written.exists() and overlap(written, given):
+                raise AmorlipError(f"{written} is or belongs to an input ({given}); choose another output")
 
 
 def _note_missing(subject: Subject, task: TaskFiles, reason: str, output: Path, predictions: Path) -> None:

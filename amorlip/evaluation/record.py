@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from amorlip.common.errors import AmorlipError
 from amorlip.common.records import JsonRecord
 
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -68,5 +71,19 @@ class Evaluation(Scores, _Subject):  # in this order of bases, the file begins w
     """Section `evaluation` of the scale."""
     device: str | None = None
     versions: dict[str, str] | None = None
+    git_revision: str | None = None
+    """Of the code that computed the result."""
     missing: str | None = None
     """Why the task was not evaluated."""
+
+
+def remove_earlier(output: Path) -> None:
+    """Remove an earlier result, so that a failed evaluation leaves none. Raises AmorlipError for any other file."""
+    if output.is_file():
+        try:
+            found = json.loads(output.read_bytes())
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not {"task", "run", "main_metric"} <= set(found):
+            raise AmorlipError(f"{output} exists and is not the result of an evaluation; choose another output")
+    output.unlink(missing_ok=True)

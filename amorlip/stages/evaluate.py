@@ -11,7 +11,8 @@ from amorlip.common.errors import AmorlipError, unknown_key
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.config.load import validate
 from amorlip.config.scale import EvaluationSettings
-from amorlip.tasks.record import read_record
+from amorlip.evaluation.record import remove_earlier
+from amorlip.tasks.verify import verified_record
 
 
 def run(
@@ -31,7 +32,8 @@ def run(
     """
     task = validate(TaskDefinition, settings.get("task") or _task_of_benchmark(settings, key), "settings: task")
     evaluation = validate(EvaluationSettings, settings.get("evaluation", {}), "settings: evaluation")
-    record = read_record(folder)
+    remove_earlier(output)
+    record = verified_record(folder)
     # The imports below take seconds, so what is wrong with the arguments is found before them.
     if run and not (model or pretrained):
         from amorlip.evaluation import of_task

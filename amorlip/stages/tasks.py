@@ -7,15 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from amorlip.config.benchmark import TaskSource
+from amorlip.config.benchmark import TaskContent, TaskSource
 from amorlip.config.load import validate
 from amorlip.tasks.provide import provide
 
 
 def run(settings: Mapping[str, Any], artwork: Path | None, output: Path, allow_missing: bool) -> None:
-    """Build, download or link the files of one evaluation task."""
-    source = validate(TaskSource, settings, "settings")
-    provide(source, output, build=_builder(source, artwork), allow_missing=allow_missing)
+    """Build, download or link the files of one evaluation task, and check them.
+
+    `settings` are the keys of a task's `source`, and optionally `content`: the keys of `TaskContent`.
+    """
+    keys = dict(settings)
+    expected = keys.pop("content", None)
+    source = validate(TaskSource, keys, "settings")
+    content = None if expected is None else validate(TaskContent, expected, "settings: content")
+    provide(source, output, content=content, build=_builder(source, artwork), allow_missing=allow_missing)
 
 
 def _builder(source: TaskSource, artwork: Path | None) -> Callable[[Path], None] | None:

@@ -11,7 +11,8 @@ from amorlip.common.errors import AmorlipError
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.config.load import validate
 from amorlip.config.run import Run
-from amorlip.tasks.record import RECORD, missing
+from amorlip.tasks.record import RECORD
+from amorlip.tasks.verify import verified_record
 
 
 def run(
@@ -61,7 +62,7 @@ def _with_speed(run: Run, workers: int | None, checkpoint_every_steps: int | Non
 
 def _task(name: str, keys: Mapping[str, Any], folder: Path) -> tuple[TaskDefinition, Path] | None:
     """A task and its folder; None, with a line on stderr, if its files are missing."""
-    reason = missing(folder) if (folder / RECORD).is_file() else None
+    reason = verified_record(folder).missing if (folder / RECORD).is_file() else None
     if reason:
         print(f"{name} is not evaluated: {reason}", file=sys.stderr)
         return None

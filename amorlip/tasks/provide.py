@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from amorlip.common import files
 from amorlip.common.errors import AmorlipError, MissingTask
-from amorlip.config.benchmark import TaskSource
+from amorlip.common.files import overlap, sha256
+from amorlip.config.benchmark import TaskContent, TaskSource
 from amorlip.tasks import pack
+from amorlip.tasks.check import check_content
+from amorlip.tasks.folder import MARK, FolderState, claim, files, set_aside, staging
 from amorlip.tasks.record import RECORD, TaskRecord
 
 
@@ -17,73 +20,120 @@ def provide(
     source: TaskSource,
     output: Path,
     *,
+    content: TaskContent | None = None,
     build: Callable[[Path], None] | None = None,
     allow_missing: bool = False,
 ) -> None:
-    """Build, download or link the files of a task into `output`, then write task.json: their source and checksums.
+    """Build, download or link the files of a task into `output`, check them, and write task.json.
 
-    A zip archive of images is packed into shards, once, and then removed (in a folder that is linked, only the link
-    is); its checksum stays in the record.
+    A zip archive of images is packed into shards, once, and then removed (of a linked folder, only the link is); its
+    checksum stays in the record. Files that we did not write are never overwritten or deleted.
 
     Args:
         source: where the files come from.
         output: the task's folder.
+        content: what the benchmark expects of the files.
         build: writes the files of a source of kind `emoji` into a folder.
         allow_missing: write a record that gives the reason, instead of raising MissingTask.
 
     Raises:
         MissingTask: if the source is gated, private or does not exist.
-        AmorlipError: if it is incomplete.
+        AmorlipError: if the source is incomplete or faulty, or overlaps with `output`.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    (output / RECORD).unlink(missing_ok=True)  # it is written last: with it, the folder is complete
+    settings = source.model_dump(exclude_none=True)
+    if source.kind == "folder":
+        _require_apart(Path(str(source.path)), output)
+    claim(output, settings)
     try:
         origin = _fetch(source, output, build)
     except MissingTask as reason:
         if not allow_missing:
             raise
         print(f"left out: {reason}")
-        TaskRecord(source=source.model_dump(exclude_none=True), missing=str(reason)).write(output / RECORD)
+        TaskRecord(source=settings, missing=str(reason)).write(output / RECORD)
         return
-    archives = []
-    if pack.is_packable(output):
-        pack.pack(output, output)
-        archives = list(output.glob("*.zip"))
-        origin |= {"archives": {path.name: files.sha256(path) for path in archives}}
-    digests = {str(path.relative_to(output)): files.sha256(path) for path in _files(output) if path not in archives}
+    check_content(output, content, strict=source.kind == "folder")
+    _write_record(output, settings, origin)
+
+
+def _require_apart(source: Path, output: Path) -> None:
+    """Refuse a source that overlaps with the task's folder: its files would be replaced by links to themselves."""
+    if source.is_dir() and overlap(source, output):
+        raise AmorlipError(
+            f"source.path {source} overlaps with {output}, where the files of this task are written; nothing was "
+            "changed. Move your files elsewhere and name their new folder in source.path"
+        )
+
+
+def _write_record(output: Path, settings: dict[str, Any], origin: dict[str, Any]) -> None:
+    """Write task.json with the checksum of every file, and remember sizes and times for `verified_record`."""
+    paths = {path.relative_to(output).as_posix(): path for path in files(output)}
+    stats = {name: (path.stat().st_size, path.stat().st_mtime_ns) for name, path in paths.items()}
+    digests = {name: sha256(path) for name, path in paths.items()}
+    FolderState(source=settings, stats=stats).write(output / MARK)
     TaskRecord(source=origin, files=digests).write(output / RECORD)
-    for archive in archives:
-        archive.unlink()
 
 
 def _fetch(source: TaskSource, output: Path, build: Callable[[Path], None] | None) -> dict[str, Any]:
     """Put the files into `output`; where they are from, for the record."""
-    if source.kind == "emoji":
-        if build is None:
-            raise AmorlipError("a task of kind 'emoji' is built from artwork; give its folder with --artwork")
-        build(output)
-        return {"kind": source.kind, "corpus": source.corpus, "builder": source.builder}
     if source.kind == "hub":
         from amorlip.common import hub
 
         revision = hub.download(str(source.repository), source.revision, output, hub.EVALUATION_SET)
-        return {"kind": source.kind, "repository": source.repository, "revision": revision}
-    _link(Path(str(source.path)), output)
-    return {"kind": source.kind, "path": source.path}
+        origin = {"kind": source.kind, "repository": source.repository, "revision": revision}
+        origin |= _pack(output)
+        _set_aside_shards_of_before(output)
+        return origin
+    with staging(output) as new:
+        if source.kind == "folder":
+            _link(Path(str(source.path)), new, output)
+            return {"kind": source.kind, "path": source.path} | _pack(new)
+        if build is None:
+            raise AmorlipError("a task of kind 'emoji' is built from artwork; give its folder with --artwork")
+        build(new)
+        return {"kind": source.kind, "corpus": source.corpus, "builder": source.builder} | _pack(new)
 
 
-def _files(folder: Path) -> list[Path]:
-    hidden = [path for path in folder.rglob("*") if path.name.startswith(".")]
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
-    return sorted(path for path in found if not any(path.is_relative_to(other) for other in hidden))
+def _pack(folder: Path) -> dict[str, Any]:
+    """Pack the archive in `folder`, if it has one, and remove it; its checksum, for the record."""
+    if not pack.is_packable(folder):
+        return {}
+    pack.pack(folder, folder)
+    archives = sorted(folder.glob("*.zip"))
+    digests = {path.name: sha256(path) for path in archives}
+    for archive in archives:
+        archive.unlink()
+    return {"archives": digests}
 
 
-def _link(folder: Path, output: Path) -> None:
-    """Link the files of a user's folder into `output`; nothing is copied."""
+def _set_aside_shards_of_before(output: Path) -> None:
+    """Set aside shards that nshards.txt does not count: an earlier revision of the repository had more."""
+    try:
+        count = int((output / "test" / "nshards.txt").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # the check of the contents says what is wrong
+    known = {f"{number}.tar" for number in range(count)}
+    set_aside(output, [path for path in (output / "test").glob("*.tar") if path.name not in known])
+
+
+def _link(folder: Path, new: Path, output: Path) -> None:
+    """Link the files of a user's folder into `new`; nothing is copied."""
     if not folder.is_dir():
         raise MissingTask(f"{folder}: no such folder; the key source.path of a task names a folder in the wds layout")
-    for path in _files(folder):
-        link = output / path.relative_to(folder)
+    for path in _walk(folder):
+        if overlap(path, output):
+            raise AmorlipError(f"{path} is in {output}, where the files of this task are written; move it elsewhere")
+        link = new / path.relative_to(folder)
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
         link.symlink_to(path.resolve())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files below a user's folder that are not hidden, also in linked folders."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        folders[:] = [
+            name for name in sorted(folders) if name[0] != "." and os.path.realpath(f"{place}/{name}") not in seen
+        ]
+        yield from (Path(place) / name for name in sorted(names) if name[0] != "." and name != RECORD)

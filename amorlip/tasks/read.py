@@ -23,7 +23,7 @@ import numpy as np
 
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.tars import Sample, samples
-from amorlip.config.benchmark import TaskDefinition
+from amorlip.config.benchmark import TaskContent
 from amorlip.tasks.lists import list_of_texts, read_table, single
 
 IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
@@ -64,7 +64,7 @@ class ClassificationSet:
             yield LabeledImage(sample.key, sample.where, image, label, metadata)
 
 
-def open_classification(folder: Path, task: TaskDefinition) -> ClassificationSet:
+def open_classification(folder: Path, task: TaskContent) -> ClassificationSet:
     """Read the names and templates in `folder` and find its shards; `records` reads the images later.
 
     Raises AmorlipError if a file is missing or disagrees with `task` or with nshards.txt.
@@ -89,8 +89,12 @@ def _lines(path: Path, blank: int | None = None) -> list[str]:
     try:
         # utf-8-sig: Windows' editors put a byte order mark in front, which would be part of the first name
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
+    except FileNotFoundError as error:
+        raise AmorlipError(f"{path} is missing; every classification set needs it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise AmorlipError(f"{path} cannot be read ({one_line(error)}); every classification set needs it") from error
+    if lines == [""]:
+        raise AmorlipError(f"{path} is empty; it needs one entry per line")
     if "" in lines and len(lines) != blank:
         raise AmorlipError(
             f"{path}: line {lines.index('') + 1} is empty; write the missing text (if a class really has no name, give"

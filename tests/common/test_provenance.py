@@ -36,3 +36,20 @@ def test_revision_marks_changes(tmp_path, monkeypatch):
 
 def test_machine_is_ready_for_json():
     assert provenance.machine()["device"]
+
+
+def test_the_source_digest_follows_an_edit_that_is_not_committed(tmp_path, monkeypatch):
+    package = tmp_path / "package"
+    (package / "common").mkdir(parents=True)
+    (package / "common" / "provenance.py").write_text("a = 1\n")
+    monkeypatch.setattr(provenance, "__file__", str(package / "common" / "provenance.py"))
+
+    def digest():
+        return provenance.source_digest.__wrapped__()
+
+    first = digest()
+    assert digest() == first
+    (package / "other.py").write_text("")
+    second = digest()
+    (package / "other.py").rename(package / "another.py")
+    assert len({first, second, digest()}) == 3

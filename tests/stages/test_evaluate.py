@@ -62,15 +62,51 @@ def test_weights_from_a_file(folder, weights, tmp_path):
             "settings", "device", "versions"} <= set(found)  # fmt: skip
 
 
-def test_features_of_another_version_are_not_used(folder, weights, tmp_path, monkeypatch):
-    """Those of the same version are."""
+@pytest.mark.parametrize("what", ["versions", "source_digest"])
+def test_features_of_another_version_are_not_used(folder, weights, tmp_path, monkeypatch, what):
+    """Neither of packages nor of this code, edited but not committed; those of the same version are used."""
     arguments = [folder, tmp_path / "out" / "things.json", "--model", "demo", "--pretrained", str(weights)]
     kept = []
     for version in ("1", "1", "2"):
-        monkeypatch.setattr(provenance, "versions", lambda version=version: {"torch": version})
-        assert evaluate(*arguments)["versions"] == {"torch": version}
+        value = {"torch": version} if what == "versions" else version
+        monkeypatch.setattr(provenance, what, lambda value=value: value)
+        assert evaluate(*arguments)["versions"] == provenance.versions()
         kept.append(len(list((tmp_path / "out" / "features").iterdir())))
     assert kept == [1, 1, 2]
+
+
+def same_file(tmp_path, weights, folder):
+    return ["--output", str(weights)], "is not the result of an evaluation"
+
+
+def own_json(tmp_path, weights, folder):
+    (tmp_path / "mine.json").write_text('{"title": "mine"}')
+    return ["--output", str(tmp_path / "mine.json")], "is not the result of an evaluation"
+
+
+def weights_as_predictions(tmp_path, weights, folder):
+    (tmp_path / "link").symlink_to(tmp_path)
+    return ["--predictions", str(tmp_path / "link" / weights.name)], "belongs to an input"
+
+
+def task_as_predictions(tmp_path, weights, folder):
+    return ["--predictions", str(folder / "classnames.txt")], "belongs to an input"
+
+
+def results_in_the_task(tmp_path, weights, folder):
+    return ["--output", str(folder / "task.json")], "is not the result of an evaluation"
+
+
+@pytest.mark.parametrize(
+    "case", [same_file, own_json, weights_as_predictions, task_as_predictions, results_in_the_task]
+)
+def test_an_input_is_never_overwritten(case, folder, weights, tmp_path, capsys):
+    arguments, words = case(tmp_path, weights, folder)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit):
+        evaluate(folder, tmp_path / "t.json", "--model", "demo", "--pretrained", str(weights), *arguments)
+    assert words in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_published_weights_by_name(folder, weights, tmp_path, monkeypatch):
@@ -195,8 +231,8 @@ def test_a_set_that_is_not_there(weights, tmp_path, capsys):
 
 
 def test_a_failed_evaluation_leaves_no_json(folder, weights, tmp_path):
-    """Not even one of before."""
-    (tmp_path / "t.json").write_text("{}")
+    """Not even an earlier one."""
+    evaluate(folder, tmp_path / "t.json", "--model", "demo", "--pretrained", str(weights))
     (folder / "test" / "0.tar").unlink()
     with pytest.raises(SystemExit):
         evaluate(folder, tmp_path / "t.json", "--model", "demo", "--pretrained", str(weights))

@@ -175,11 +175,9 @@ def test_a_zip_with_a_symbolic_link(published, tmp_path):
     refused(published, tmp_path / "out", published / "images.zip", "link.jpg", "symbolic link")
 
 
-def test_a_classification_set_with_such_files_beside_is_left_as_it_is(published, tmp_path):
+def test_a_classification_set_with_such_files_is_left_as_it_is(sets, published, tmp_path):
     """Its shards would be replaced."""
-    (published / "classnames.txt").write_text("cat\n")
-    (published / "test").mkdir()
-    (published / "test" / "0.tar").write_bytes(b"shard")
+    sets.classification(published, sets.pictures(2), [0, 0], ["cat"], ["a {c}"])
     provide(TaskSource(kind="folder", path=str(published)), tmp_path / "task")
-    assert (tmp_path / "task" / "test" / "0.tar").read_bytes() == b"shard"
+    assert sha256(tmp_path / "task" / "test" / "0.tar") == sha256(published / "test" / "0.tar")
     assert (tmp_path / "task" / "images.zip").exists()

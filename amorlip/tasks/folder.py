@@ -1,0 +1,95 @@
+"""A task's folder: which files in it are ours, and what happens to those of an earlier source.
+
+Nothing that we did not write is overwritten or deleted. A hidden file marks a folder as ours; it is written before
+anything else, because Snakemake deletes task.json before it runs a job again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from amorlip.common.errors import AmorlipError
+from amorlip.common.records import JsonRecord
+from amorlip.tasks.record import RECORD, TaskRecord
+
+MARK = ".files.json"
+STAGING = ".new"
+SET_ASIDE = ".set-aside"
+
+
+class FolderState(JsonRecord):
+    """The hidden file of a folder that is ours."""
+
+    source: dict[str, Any]
+    """Settings of the source whose files are in the folder."""
+    stats: dict[str, tuple[int, int]] = {}
+    """Path → size and modification time [ns] when its checksum was computed."""
+
+
+def claim(folder: Path, source: dict[str, Any]) -> None:
+    """Make `folder` ours, for files of `source`; the files of another source are set aside.
+
+    Raises AmorlipError if it has files that we did not write.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    visible = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    before = FolderState.read(folder / MARK).source if (folder / MARK).is_file() else None
+    if before is None and visible and not _has_record(folder):
+        raise AmorlipError(
+            f"{folder} has files that this command did not write ({', '.join(visible[:3])}); if they are yours, move "
+            "them elsewhere and name their new folder in the task's source.path, else delete them"
+        )
+    (folder / RECORD).unlink(missing_ok=True)  # it is written last: with it, the folder is complete
+    if before is not None and before != source:
+        set_aside(folder, [folder / name for name in visible if name != RECORD])
+    FolderState(source=source).write(folder / MARK)
+
+
+def _has_record(folder: Path) -> bool:
+    """Whether task.json is there and ours: versions before the hidden file wrote no other mark."""
+    try:
+        TaskRecord.read(folder / RECORD)
+    except AmorlipError:
+        return False
+    return True
+
+
+def set_aside(folder: Path, paths: list[Path]) -> None:
+    """Move files or folders in `folder` into a hidden folder there, and print its name."""
+    if not paths:
+        return
+    number = 1 + len(list(folder.glob(f"{SET_ASIDE}-*")))
+    aside = folder / f"{SET_ASIDE}-{number}"
+    for path in paths:
+        target = aside / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    print(f"files of an earlier source of this task are now in {aside}; delete it if you do not need them")
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """An empty hidden folder in `folder`. When the block ends well, its files replace those of `folder`."""
+    new = folder / STAGING
+    shutil.rmtree(new, ignore_errors=True)  # left by a job that was killed
+    new.mkdir()
+    try:
+        yield new
+        made = {path.relative_to(new) for path in files(new)}
+        set_aside(folder, [path for path in files(folder) if path.relative_to(folder) not in made])
+        for name in sorted(made):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).replace(folder / name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def files(folder: Path) -> list[Path]:
+    """All files below `folder`, and links to files, but task.json and what is hidden."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    visible = (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(path for path in visible if path != folder / RECORD)
