@@ -26,9 +26,12 @@ from amorlip.config.recipe import pairs_per_rank
 from amorlip.corpus.manifest import INDEX, INDEX_SCHEMA, read_manifest
 from amorlip.corpus.records import MANIFEST, Manifest
 from amorlip.loader.decode import decode
+from amorlip.loader.shared_memory import require_shared_memory
 from amorlip.loader.tokens import TokenTable
 
 OPEN_SHARDS = 64
+PREFETCH = 4
+"""Batches that each worker prepares in advance."""
 
 Transform = Callable[[np.ndarray, random.Random], torch.Tensor]
 """Pixels (height, width, 3), uint8, and the source of all random numbers → (3, H, W) uint8."""
@@ -94,13 +97,14 @@ class PairLoader:
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
         """This rank's part of global batch start_step, start_step + 1, … to the end of the last epoch."""
+        require_shared_memory(self._pairs.tensor_bytes(self._order.pairs), self._workers, PREFETCH)
         loader = DataLoader(
             self._pairs,
             batch_sampler=self._order.starting(start_step),
             collate_fn=_as_it_is,
             num_workers=self._workers,
             multiprocessing_context="fork" if self._workers else None,  # forked workers share the table of tokens
-            prefetch_factor=4 if self._workers else None,
+            prefetch_factor=PREFETCH if self._workers else None,
             pin_memory=torch.cuda.is_available(),
             # Only to keep the loader from drawing its workers' seeds from the global generator.
             generator=torch.Generator().manual_seed(self._seed),
@@ -138,8 +142,8 @@ class _Order(Sampler[list[tuple[int, int]]]):
     ) -> None:
         self.index, self.batch_size, self.epochs, self.seed, self.window = index, batch_size, epochs, seed, window
         self.steps_per_epoch = len(index) // batch_size
-        local = batch_size // world_size
-        self.part = slice(rank * local, (rank + 1) * local)
+        self.pairs = batch_size // world_size
+        self.part = slice(rank * self.pairs, (rank + 1) * self.pairs)
         self.start = 0
 
     def starting(self, step: int) -> _Order:
@@ -195,6 +199,12 @@ class _Pairs(Dataset[Any]):
             return _Failure(str(error))
         ids = self.index["sample_id"][rows]
         return Batch(images, tokens, torch.from_numpy(ids))
+
+    def tensor_bytes(self, pairs: int) -> tuple[int, int, int]:
+        """Bytes of images, tokens and ids of a batch of `pairs`."""
+        image = self.transform(np.zeros((8, 8, 3), np.uint8), random.Random(0))
+        tokens = torch.int64.itemsize * self.tokens.tokens[0].size
+        return pairs * image.nbytes, pairs * tokens, pairs * torch.int64.itemsize
 
     def image(self, epoch: int, row: int) -> torch.Tensor:
         entry = self.index[row]
