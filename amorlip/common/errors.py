@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend, and how a lack of memory is known."""
+"""The exception for what a user can correct, and how a lack of memory is recognized."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import difflib
 from typing import Any
 
 NO_MEMORY = ("can't allocate memory", "size calculation overflowed", "out of memory", "Unable to allocate")
-"""What PyTorch and NumPy say of it; most of it by a plain RuntimeError."""
+"""In the messages of PyTorch and NumPy, most of which are plain RuntimeErrors."""
 
 
 class AmorlipError(Exception):
-    """Bad input or a failed step, told in one line: what, where, what to do. The command line prints it and exits 1."""
+    """Bad input or a failed step, in one line: what, where, what to do. The command line prints it and exits with 1."""
 
     def __init__(self, message: str) -> None:
         # keys, values and the texts of other libraries may hold line breaks
         super().__init__(" ".join(message.splitlines()))
 
 
-class MissingTask(AmorlipError):
-    """An evaluation set that cannot be had: gated, private or not there. Another try will not help."""
+class NotAvailable(AmorlipError):
+    """Data that are gated, private or do not exist. Another try will not help."""
 
 
 def one_line(error: BaseException, length: int = 200) -> str:
@@ -32,8 +32,10 @@ def one_line(error: BaseException, length: int = 200) -> str:
 
 def lacks_memory(error: Exception) -> bool:
     """Whether there was not enough memory, on the CPU or a GPU."""
-    told = isinstance(error, RuntimeError) and any(words in " ".join(str(error).split()) for words in NO_MEMORY)
-    return told or isinstance(error, MemoryError)
+    if isinstance(error, MemoryError):
+        return True
+    text = " ".join(str(error).split())
+    return isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY)
 
 
 def unknown_key(key: Any, known: Any, what: str = "key") -> str:

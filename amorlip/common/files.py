@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, their digests, and the lock that keeps a second process out of a folder."""
+"""Writing files whole or not at all, their checksums, and the lock that keeps a second process out of a folder."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from amorlip.common.errors import AmorlipError
 
-DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+SET_ASIDE = "set-aside-"
+"""Beginning of the name of a folder with files that its parent folder should no longer hold."""
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well and deleted when it does not.
+    """A temporary file next to `path`, renamed to `path` if the block succeeds and deleted if it does not.
 
-    A full or broken disk is an OSError that names `path`, whatever the library in the block makes of it.
+    Raises:
+        OSError: naming `path`, if the disk is full or broken, also where a library raises an error of its own.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,10 +37,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(_permissions_of_new_files())  # a temporary file is readable by its owner only
         temporary.replace(path)
     except Exception as error:
-        if number := _disk_trouble(error):
+        if number := _disk_error(error):
             raise OSError(number, os.strerror(number), str(path)) from error
         raise
     finally:
@@ -77,11 +80,29 @@ def _contains(outer: Path, inner: Path) -> bool:
     return outer.exists() and any(path.exists() and path.samefile(outer) for path in paths)
 
 
-def tidy(folder: Path, *names: str) -> None:
-    """Delete what killed processes left of files whose names begin so. Only where no other process writes them."""
+def delete_unfinished(folder: Path, *names: str) -> None:
+    """Delete the temporary files of killed processes for files whose names begin with one of `names`.
+
+    Only where no other process writes such files.
+    """
     for name in names:
         for path in folder.glob(f".{name}*"):
             path.unlink()
+
+
+def set_aside(folder: Path, paths: Iterable[Path], why: str) -> None:
+    """Move files in `folder` to a new subfolder `set-aside-N`, under the same relative paths, and print a line."""
+    paths = sorted(paths)
+    if not paths:
+        return
+    number = 1
+    while (target := folder / f"{SET_ASIDE}{number}").exists():
+        number += 1
+    for path in paths:
+        new = target / path.relative_to(folder)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(new)
+    print(f"{folder}: {why}; {len(paths)} files moved to {target}, delete them if they are not needed", flush=True)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -111,22 +132,22 @@ def _on_one_line(numbers: str) -> str:
 
 
 def sha256(path: Path | str) -> str:
-    """Hexadecimal digest of a file."""
+    """Hexadecimal checksum of a file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _disk_trouble(error: BaseException | None) -> int | None:
-    """The error number of a disk's trouble behind `error`."""
+def _disk_error(error: BaseException | None) -> int | None:
+    """The number of the disk error among `error` and its causes."""
     while error is not None:
         number = getattr(error, "errno", None)
-        if number in DISK_TROUBLE:
+        if number in DISK_ERRORS:
             return number
         error = error.__cause__ or error.__context__
     return None
 
 
-def _umask() -> int:
-    mask = os.umask(0)
+def _permissions_of_new_files() -> int:
+    mask = os.umask(0)  # the only way to read it is to set it
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask

@@ -1,7 +1,7 @@
-"""Files of Hugging Face dataset repositories: verified, and resumed where an earlier try stopped.
+"""Files of Hugging Face dataset repositories: verified, and resumed where an earlier download stopped.
 
-The client of the hub lists and requests, and finds the endpoint and the token (HF_ENDPOINT, HF_TOKEN). It drops the
-beginning of a file when a process ends and checks no digest; both are done here.
+The hub's client makes the requests and finds the endpoint and the token (HF_ENDPOINT, HF_TOKEN). It drops the beginning
+of a file when its process ends, and verifies no checksum; both are done here.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from amorlip.common import files
-from amorlip.common.errors import AmorlipError, MissingTask, one_line
+from amorlip.common.errors import AmorlipError, NotAvailable, one_line
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
 T = TypeVar("T")
@@ -38,7 +37,7 @@ CONNECTIONS = 4
 """Files that are downloaded at a time."""
 
 WAITS_S = (1, 4, 16, 60)
-"""Before each further try, where the hub or the network fails for the moment [s]."""
+"""Before each further try, in seconds."""
 
 
 def download(
@@ -50,41 +49,60 @@ def download(
 ) -> str:
     """Download a dataset repository's files into `folder`: those that match `patterns` and not `others`, both globs.
 
-    The size and digest of every file are checked, also of those that are there already, which are kept. What has come
-    of an unfinished file stays, hidden, and is continued by the next call. Returns the commit that `revision` stands
-    for. Raises AmorlipError when the repository cannot be had, nothing matches or a file is not what the hub lists.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
-    from huggingface_hub.utils import disable_progress_bars, filter_repo_objects
+    The size and checksum of every file are verified, also of files that are already there, which are kept. Files that
+    were set aside in `folder` are used again where they match. The beginning of an unfinished file stays, hidden, and
+    the next call resumes it. Returns the commit that `revision` stands for.
 
-    disable_progress_bars()  # of several files at a time in one log
-    api = HfApi()
+    Raises:
+        AmorlipError: if the repository cannot be read, nothing matches, or a file is not what the hub lists.
+    """
     with _explained(repository, revision):
-        commit = _patiently(lambda: api.dataset_info(repository, revision=revision).sha)
-        tree = _patiently(
-            lambda: list(api.list_repo_tree(repository, repo_type="dataset", revision=commit, recursive=True))
-        )
-        listed = [entry for entry in tree if isinstance(entry, RepoFile)]
-        wanted = list(
-            filter_repo_objects(listed, allow_patterns=patterns, ignore_patterns=others, key=lambda file: file.path)
-        )
-        if not wanted:
-            raise AmorlipError(f"the dataset repository {repository} has no file that matches {patterns}")
-        for file in wanted:
-            if ".." in PurePosixPath(file.path).parts or file.path.startswith("/"):
-                raise AmorlipError(
-                    f"the dataset repository {repository} lists a path that leaves its folder: {file.path}"
-                )
-        _fetch_all(api, repository, commit, wanted, folder)
+        commit, wanted = _listing(repository, revision, patterns, others)
+        _fetch_all(repository, commit, wanted, folder)
     return commit
 
 
-def _fetch_all(api: HfApi, repository: str, commit: str, wanted: list[RepoFile], folder: Path) -> None:
+def file_names(
+    repository: str, revision: str, patterns: list[str] | None = None, others: list[str] | None = None
+) -> list[str]:
+    """The paths of the files that `download` would download. Raises AmorlipError as `download` does."""
+    with _explained(repository, revision):
+        return [file.path for file in _listing(repository, revision, patterns, others)[1]]
+
+
+def _listing(
+    repository: str, revision: str, patterns: list[str] | None, others: list[str] | None
+) -> tuple[str, list[RepoFile]]:
+    """The commit of a revision, and its files that are wanted."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.utils import filter_repo_objects
+
+    api = HfApi()
+    commit = _retried(lambda: api.dataset_info(repository, revision=revision).sha)
+    if commit is None:
+        raise AmorlipError(f"the dataset repository {repository} names no commit for '{revision}'; run again")
+    tree = _retried(lambda: list(api.list_repo_tree(repository, repo_type="dataset", revision=commit, recursive=True)))
+    files = [entry for entry in tree if isinstance(entry, RepoFile)]
+    wanted = list(
+        filter_repo_objects(files, allow_patterns=patterns, ignore_patterns=others, key=lambda file: file.path)
+    )
+    if not wanted:
+        raise AmorlipError(f"the dataset repository {repository} has no file that matches {patterns}")
+    for file in wanted:
+        if ".." in PurePosixPath(file.path).parts or file.path.startswith("/"):
+            raise AmorlipError(f"the dataset repository {repository} lists a path that leaves its folder: {file.path}")
+    return commit, wanted
+
+
+def _fetch_all(repository: str, commit: str, wanted: list[RepoFile], folder: Path) -> None:
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()  # several files are downloaded at a time, into one log
     total = sum(file.size for file in wanted)
     size = 0
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        jobs = {pool.submit(_fetch, api, repository, commit, file, folder / file.path): file for file in wanted}
+        jobs = {pool.submit(_fetch, repository, commit, file, folder): file for file in wanted}
         try:
             for number, job in enumerate(as_completed(jobs), 1):
                 job.result()
@@ -98,26 +116,32 @@ def _fetch_all(api: HfApi, repository: str, commit: str, wanted: list[RepoFile],
             raise
 
 
-def _fetch(api: HfApi, repository: str, commit: str, file: RepoFile, path: Path) -> None:
+def _fetch(repository: str, commit: str, file: RepoFile, folder: Path) -> None:
+    from huggingface_hub import HfApi
     from huggingface_hub.utils import build_hf_headers
 
+    path = folder / file.path
     if path.is_file() and _is(path, file):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Named after the content, so that another revision's beginning is never continued.
-    part = path.with_name(f".{path.name}.{_digest(file)[:12]}.part")
-    url = f"{api.endpoint}/datasets/{repository}/resolve/{commit}/{quote(file.path)}"
-    _patiently(lambda: _continue(url, part, file.size, build_hf_headers()))
+    for aside in folder.glob(f"{files.SET_ASIDE}*"):
+        if (old := aside / file.path).is_file() and _is(old, file):
+            old.replace(path)
+            return
+    # Named after the content, so that the beginning of another revision's file is never resumed.
+    part = path.with_name(f".{path.name}.{_checksum(file)[:12]}.part")
+    url = f"{HfApi().endpoint}/datasets/{repository}/resolve/{commit}/{quote(file.path)}"
+    _retried(lambda: _resume(url, part, file.size, build_hf_headers()))
     if not _is(part, file):
         part.unlink()
         raise AmorlipError(
-            f"{path}: what {repository} sent has another digest than the hub lists ({_digest(file)}); "
-            "it is deleted, run again"
+            f"{path}: the file that {repository} sent does not match the checksum that the hub lists"
+            f" ({_checksum(file)}); it is deleted, run again"
         )
     part.replace(path)
 
 
-def _continue(url: str, part: Path, size: int, headers: dict[str, str]) -> None:
+def _resume(url: str, part: Path, size: int, headers: dict[str, str]) -> None:
     from huggingface_hub.file_download import http_get
 
     with part.open("ab") as output:
@@ -127,7 +151,7 @@ def _continue(url: str, part: Path, size: int, headers: dict[str, str]) -> None:
         http_get(url, output, resume_size=output.tell(), expected_size=size, headers=headers)
 
 
-def _digest(file: RepoFile) -> str:
+def _checksum(file: RepoFile) -> str:
     """What the hub lists: sha256 for large files, the git object's sha1 for small ones."""
     return file.lfs.sha256 if file.lfs else file.blob_id
 
@@ -140,23 +164,23 @@ def _is(path: Path, file: RepoFile) -> bool:
     return hashlib.sha1(b"blob %d\0" % file.size + path.read_bytes()).hexdigest() == file.blob_id
 
 
-def _patiently(call: Callable[[], T]) -> T:
-    """`call`, again after a while where the hub is busy or broken or the network fails."""
+def _retried(call: Callable[[], T]) -> T:
+    """`call`, repeated after a while if the hub is busy or broken or the network fails."""
     from huggingface_hub.errors import HTTPError
 
     for wait in WAITS_S:
         try:
             return call()
         except (HTTPError, OSError) as error:
-            if not _passing(error):
+            if not _may_pass(error):
                 raise
             print(f"{one_line(error)}; trying again in {wait} s", flush=True)
             time.sleep(wait)
     return call()
 
 
-def _passing(error: Exception) -> bool:
-    """Whether another try may help: no answer, a short one, or one that says so. Not: no space left on the disk."""
+def _may_pass(error: Exception) -> bool:
+    """Whether another try may help: no answer, an incomplete one, or a busy server. Not with a full disk."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     response = getattr(error, "response", None)
@@ -167,7 +191,7 @@ def _passing(error: Exception) -> bool:
 
 @contextmanager
 def _explained(repository: str, revision: str) -> Iterator[None]:
-    """What the hub's client raises, as one line that says what to do."""
+    """Turn the errors of the hub's client into one line that says what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -180,12 +204,12 @@ def _explained(repository: str, revision: str) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
-        raise MissingTask(f"{name} is gated: accept its terms on its page, then set HF_TOKEN") from error
+        raise NotAvailable(f"{name} is gated: accept its terms on its page, then set HF_TOKEN") from error
     except RepositoryNotFoundError as error:
-        raise MissingTask(f"{name} does not exist, or is private: then set HF_TOKEN") from error
+        raise NotAvailable(f"{name} does not exist, or is private: then set HF_TOKEN") from error
     except RevisionNotFoundError as error:
         raise AmorlipError(f"{name} has no revision '{revision}'") from error
     except HFValidationError as error:
         raise AmorlipError(f"{name}: not a name of the form owner/name") from error
     except (HTTPError, OSError) as error:
-        raise AmorlipError(f"{name} cannot be downloaded ({one_line(error)}); run again to continue") from error
+        raise AmorlipError(f"{name} cannot be downloaded ({one_line(error)}); run again to resume") from error

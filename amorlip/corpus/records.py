@@ -24,6 +24,8 @@ class DownloadRecord(JsonRecord):
     downloaded: int | None
     failed: dict[str, int]
     """Reason → addresses."""
+    examples: dict[str, str] = {}
+    """Reason → one of its addresses, with the error message."""
     shards: list[str]
     """Paths below the folder."""
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import re
 import shutil
 import tempfile
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 from pyarrow import csv
 
@@ -19,8 +23,12 @@ from amorlip.common.files import atomic_path
 from amorlip.common.hashing import unit
 from amorlip.config.corpus import UrlList, UrlSource
 
+pc: Any = pyarrow.compute  # it makes its functions when it is imported, where a type checker does not see them
 SCHEMA = pa.schema([("sample_id", pa.int64()), ("url", pa.string()), ("caption", pa.string()), ("split", pa.string())])
 TIMEOUT_S = 60
+SAFE = "%/:?#[]@!$&'()*+,;=~"
+"""Characters that mean something in an address, and so stay as they are."""
+PLAIN = r"[A-Za-z0-9_.\-/:?#@!$&'()*+,;=~]"
 AGENT = "amorlip"
 
 
@@ -29,7 +37,7 @@ def write_urls(source: UrlSource, output: Path) -> None:
 
     Columns: sample_id int64 (the row number, unique over both splits), url, caption, split (`train`|`validation`).
     Without a validation list, `validation_fraction` of the addresses is set aside by a hash of the address, so that
-    equal addresses stay together. Raises AmorlipError when a list cannot be had or is not such a list.
+    equal addresses stay together. Raises AmorlipError if a list cannot be downloaded or is not such a list.
     """
     train = _fetch(source.train)
     if source.validation is not None:
@@ -58,8 +66,8 @@ def _fetch(source: UrlList) -> pa.Table:
 
 
 def _save(url: str, path: Path) -> None:
-    """Save what `url` (http, https, file) holds. Raises AmorlipError when it is not there, is cut, or is a web page."""
-    request = urllib.request.Request(url, headers={"User-Agent": AGENT})
+    """Save what `url` (http, https, file) holds. Raises AmorlipError if it is missing, incomplete, or a web page."""
+    request = urllib.request.Request(_encoded(url), headers={"User-Agent": AGENT})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, path.open("wb") as file:
             shutil.copyfileobj(answer, file, 1 << 20)
@@ -69,12 +77,12 @@ def _save(url: str, path: Path) -> None:
             f"the list {url} cannot be downloaded: {one_line(error)}; check the address (key urls) and the network"
         ) from error
     if expected is not None and path.stat().st_size != int(expected):
-        raise AmorlipError(f"the list {url} broke off after {path.stat().st_size} of {expected} bytes; run again")
+        raise AmorlipError(f"the list {url} is incomplete: {path.stat().st_size} of {expected} bytes came; run again")
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise AmorlipError(
-            f"{url} holds a web page, not a tab-separated list; it may ask for a login or have moved: download the"
+            f"{url} holds a web page, not a tab-separated list; it may need a login or have moved: download the"
             " list by hand and give its file:// address"
         )
 
@@ -86,8 +94,6 @@ def _read(source: UrlList, path: Path) -> pa.Table:
         skipped.append(row)
         return "skip"
 
-    if sorted(source.columns) != ["caption", "url"]:
-        raise AmorlipError(f"the list {source.url}: `columns` must be url and caption, in the file's order")
     try:
         rows = csv.read_csv(
             path,
@@ -105,9 +111,12 @@ def _read(source: UrlList, path: Path) -> pa.Table:
 
 
 def _usable(source: UrlList, rows: pa.Table) -> pa.Table:
-    """The rows with an address and a caption. Raises AmorlipError when most have none: the columns are swapped."""
-    address = pc.match_substring_regex(rows["url"], r"^(https?|file)://")
-    good = rows.filter(pc.and_(address, pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(rows["caption"])), 0)))
+    """The rows with an address and a caption. Raises AmorlipError if most have none: the columns are swapped."""
+    urls = percent_encoded(rows["url"])
+    rows = rows.set_column(rows.column_names.index("url"), "url", urls)
+    address = pc.match_substring_regex(urls, r"^(https?|file)://")
+    captions = pc.utf8_length(pc.utf8_trim_whitespace(rows["caption"]))
+    good = rows.filter(pc.and_(address, pc.greater(captions, 0)))
     if 2 * len(good) < len(rows) or not len(good):
         raise AmorlipError(
             f"the list {source.url}: {len(good)} of {len(rows)} lines hold an address and a caption; check the order"
@@ -116,3 +125,22 @@ def _usable(source: UrlList, rows: pa.Table) -> pa.Table:
     if len(good) < len(rows):
         print(f"{source.url}: {len(rows) - len(good)} lines without address or caption left out")
     return good.select(["url", "caption"])
+
+
+def percent_encoded(urls: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Addresses as browsers ask for them: without blanks around them, everything but `SAFE` percent-encoded."""
+    # Nearly all addresses are plain already, and Python takes a minute for ten million.
+    plain = pc.match_substring_regex(urls, rf"^(https?|file)://(?:{PLAIN}|%[0-9A-Fa-f]{{2}})+$").to_pylist()
+    values = zip(urls.to_pylist(), plain, strict=True)
+    return pa.chunked_array([pa.array([url if is_plain else _encoded(url) for url, is_plain in values], pa.string())])
+
+
+def _encoded(url: str) -> str:
+    found = re.fullmatch(r"(https?|file)://([^/?#]*)(.*)", url.strip(), re.IGNORECASE | re.DOTALL)
+    if found is None:
+        return url
+    scheme, host, rest = found.groups()
+    with suppress(UnicodeError):  # such a host fails in the download, where it is counted
+        host = host if host.isascii() else host.encode("idna").decode("ascii")
+    rest = quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", rest), safe=SAFE)
+    return f"{scheme.lower()}://{host}{rest}"

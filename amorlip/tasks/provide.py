@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from amorlip.common.errors import AmorlipError, MissingTask
+from amorlip.common.errors import AmorlipError, NotAvailable
 from amorlip.common.files import overlap, sha256
 from amorlip.config.benchmark import TaskContent, TaskSource
 from amorlip.tasks import pack
@@ -34,10 +34,10 @@ def provide(
         output: the task's folder.
         content: what the benchmark expects of the files.
         build: writes the files of a source of kind `emoji` into a folder.
-        allow_missing: write a record that gives the reason, instead of raising MissingTask.
+        allow_missing: write a record that gives the reason, instead of raising NotAvailable.
 
     Raises:
-        MissingTask: if the source is gated, private or does not exist.
+        NotAvailable: if the source is gated, private or does not exist.
         AmorlipError: if the source is incomplete or faulty, or overlaps with `output`.
     """
     settings = source.model_dump(exclude_none=True)
@@ -46,7 +46,7 @@ def provide(
     claim(output, settings)
     try:
         origin = _fetch(source, output, build)
-    except MissingTask as reason:
+    except NotAvailable as reason:
         if not allow_missing:
             raise
         print(f"left out: {reason}")
@@ -119,7 +119,7 @@ def _set_aside_shards_of_before(output: Path) -> None:
 def _link(folder: Path, new: Path, output: Path) -> None:
     """Link the files of a user's folder into `new`; nothing is copied."""
     if not folder.is_dir():
-        raise MissingTask(f"{folder}: no such folder; the key source.path of a task names a folder in the wds layout")
+        raise NotAvailable(f"{folder}: no such folder; the key source.path of a task names a folder in the wds layout")
     for path in _walk(folder):
         if overlap(path, output):
             raise AmorlipError(f"{path} is in {output}, where the files of this task are written; move it elsewhere")

@@ -84,7 +84,7 @@ class Checkpoints:
 
     def tidy(self) -> None:
         """Delete files that a killed process left incomplete. Only while holding the run's lock."""
-        files.tidy(self.folder, "step-", "metrics.jsonl.")
+        files.delete_unfinished(self.folder, "step-", "metrics.jsonl.")
         for path in self.folder.glob("step-*.pt"):
             if not path.with_suffix(".json").exists():
                 path.unlink()

@@ -17,7 +17,7 @@ PROVENANCE, METRICS, WEIGHTS = "provenance.json", "metrics.jsonl", "model.safete
 
 def write(session: Session, journal: Journal, metrics: Metrics, output: Path) -> None:
     """Write run.yaml, provenance.json, metrics.jsonl and, last, model.safetensors to `output`."""
-    files.tidy(output, *(f"{name}." for name in (RUN_FILE, PROVENANCE, METRICS, WEIGHTS)))
+    files.delete_unfinished(output, *(f"{name}." for name in (RUN_FILE, PROVENANCE, METRICS, WEIGHTS)))
     write_run(session.run, output)
     _provenance(session, journal).write(output / PROVENANCE)
     metrics.sync()

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from amorlip.common import files
 from amorlip.common import hub as module
 from amorlip.common.errors import AmorlipError
 from tests.helpers.hub import COMMIT, Hub
@@ -81,6 +82,22 @@ def test_patterns_and_others(hub, tmp_path):
     assert found(tmp_path) == ["test/0.tar", "train/0.tar"]
 
 
+def test_names_without_a_download(hub, tmp_path):
+    assert module.file_names(NAME, "main", ["*.tar"], ["test/1.*"]) == ["test/0.tar", "train/0.tar"]
+    assert not hub.visits() and found(tmp_path) == []
+
+
+def test_files_that_were_set_aside_are_used_again_if_they_match(hub, tmp_path):
+    module.download(NAME, "main", tmp_path, ["test/*.tar"])
+    files.set_aside(tmp_path, list((tmp_path / "test").glob("*.tar")), "another revision")
+    (tmp_path / "set-aside-1/test/1.tar").write_bytes(LARGE[::-1][:-1] + b"?")
+    before = hub.visits()
+    module.download(NAME, "main", tmp_path, ["test/*.tar"])
+    assert (tmp_path / "test/0.tar").read_bytes() == LARGE and (tmp_path / "test/1.tar").read_bytes() == LARGE[::-1]
+    assert set(hub.visits() - before) == {resolved("test/1.tar"), stored(LARGE[::-1])}
+    assert found(tmp_path) == ["set-aside-1/test/1.tar", "test/0.tar", "test/1.tar"]
+
+
 def test_everything_without_patterns(hub, tmp_path):
     module.download(NAME, "main", tmp_path)
     assert found(tmp_path) == sorted(FILES)
@@ -136,7 +153,7 @@ def test_a_wrong_digest_is_refused_and_deleted(hub, tmp_path, name):
     data = FILES[name]
     path = stored(data) if name.endswith("tar") else resolved(name)
     hub.faults[path] = [("send", bytes(len(data)))]
-    refused(tmp_path, str(tmp_path / name), "another digest", "run again")
+    refused(tmp_path, str(tmp_path / name), "does not match the checksum", "run again")
     assert not any(name.split("/")[-1] in other for other in found(tmp_path))
     get(tmp_path)
     assert (tmp_path / name).read_bytes() == data

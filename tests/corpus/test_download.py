@@ -17,8 +17,10 @@ import pytest
 
 from amorlip.common.errors import AmorlipError
 from amorlip.corpus import download as stage
-from amorlip.corpus.download import download, plain_reason
+from amorlip.corpus import outcomes
+from amorlip.corpus.download import download
 from amorlip.corpus.manifest import build_manifest
+from amorlip.corpus.reasons import plain_reason
 from amorlip.corpus.urls import write_table
 from tests.helpers.miniatures import any_corpus, picture
 
@@ -85,7 +87,7 @@ def test_failures_are_counted_by_reason(downloaded):
     first = downloaded["first"]
     assert (first["requested"], first["downloaded"]) == (21, 12)
     assert first["failed"] == {
-        "HTTP Error 503: Service Unavailable": 3, "HTTP Error 404: Not Found": 2, "Image decoding error": 1,
+        "HTTP Error 503: Service Unavailable": 3, "HTTP Error 404: Not Found": 2, "image cannot be decoded": 1,
         "image too small": 1, "timed out": 1, "Use of image disallowed by X-Robots-Tag directive": 1,
     }  # fmt: skip
     assert downloaded["first visits"].total() == 21  # and nothing of the other split
@@ -136,7 +138,7 @@ def test_stopping_leaves_nothing_half_done(server, tmp_path):
         download(corpus(0), "train", tmp_path / "urls.parquet", tmp_path / "train")
     assert not multiprocessing.active_children()
     assert not (tmp_path / "train" / "download.json").exists()
-    stage._collect(tmp_path / "train")
+    outcomes.collect(tmp_path / "train")
     assert [path.name for path in (tmp_path / "train").iterdir() if path.name != ".lock"] == [".source"]
 
 
@@ -161,7 +163,7 @@ def test_finished_shards_of_a_killed_run_are_kept(tmp_path):
     shard(tmp_path / ".staging-a" / "shards", 0, {1: None, 2: "timed out"})
     shard(tmp_path / ".staging-a" / "shards", 1, {3: None}, finished=False)
     shard(tmp_path / ".staging-b" / "shards", 4, {5: None})
-    stage._collect(tmp_path)
+    outcomes.collect(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "00000.parquet",
         "00000.tar",
@@ -169,7 +171,7 @@ def test_finished_shards_of_a_killed_run_are_kept(tmp_path):
         "00001.tar",
     ]
     assert [(tmp_path / f"0000{i}.tar").read_text() for i in range(2)] == ["0 [1, 2]", "4 [5]"]
-    assert stage._outcomes(tmp_path).to_pylist() == [
+    assert outcomes.read(tmp_path).to_pylist() == [
         {"sample_id": 1, "reason": None}, {"sample_id": 2, "reason": "timed out"}, {"sample_id": 5, "reason": None},
     ]  # fmt: skip
 
@@ -179,8 +181,8 @@ def test_being_killed_while_collecting(tmp_path):
     shard(tmp_path / ".staging-a" / "shards", 1, {2: None})
     # The tar was moved, its table was not.
     (tmp_path / ".staging-a" / "shards" / "00000.tar").replace(tmp_path / "00000.tar")
-    stage._collect(tmp_path)
-    assert stage._outcomes(tmp_path)["sample_id"].to_pylist() == [2]  # 1 is asked for again
+    outcomes.collect(tmp_path)
+    assert outcomes.read(tmp_path)["sample_id"].to_pylist() == [2]  # 1 is asked for again
     assert [path.read_text() for path in tmp_path.glob("*.tar")] == ["1 [2]"]
 
 
@@ -246,15 +248,33 @@ def test_another_list_or_image_size_starts_afresh(monkeypatch, tmp_path):
     assert json.loads((tmp_path / "train" / "download.json").read_text())["requested"] == 1
 
 
-def test_rare_reasons_are_summed_up(monkeypatch, tmp_path):
+def test_reasons_are_a_fixed_list_with_an_example_each(monkeypatch, tmp_path, capsys):
     write_table(
-        pa.array(["u"] * 100), pa.array(["c"] * 100), pa.array(["train"] * 100), tmp_path / "urls.parquet"
+        pa.array([f"http://x/{i}" for i in range(100)]), pa.array(["c"] * 100), pa.array(["train"] * 100),
+        tmp_path / "urls.parquet",
     )  # fmt: skip
-    reasons = [f"reason {i}" if i < 30 else "common" for i in range(100)]
+    messages = [f"reason {i}" if i < 30 else f"<urlopen error [Errno -2] Name {i} not known>" for i in range(100)]
+    messages[30:] = [f"getaddrinfo failed for host{i}" for i in range(30, 100)]
     one_shard = corpus(0).model_copy(update={"samples_per_shard": 100})
-    run_without_network(monkeypatch, tmp_path, one_shard, lambda i, _: reasons[i])
-    failed = json.loads((tmp_path / "train" / "download.json").read_text())["failed"]
-    assert failed["common"] == 70 and failed["other"] == 11 and sum(failed.values()) == 100
+    run_without_network(monkeypatch, tmp_path, one_shard, lambda i, _: messages[i])
+    record = json.loads((tmp_path / "train" / "download.json").read_text())
+    assert record["failed"] == {"host name cannot be resolved": 70, "other": 30}
+    assert record["examples"] == {
+        "other": "http://x/0: reason 0", "host name cannot be resolved": "http://x/30: getaddrinfo failed for host30",
+    }  # fmt: skip
+    assert "30 failed: other; for example http://x/0: reason 0" in capsys.readouterr().out
+
+
+def test_a_deleted_shard_is_downloaded_again(monkeypatch, tmp_path, capsys):
+    """As the messages about damaged shards advise; of its table of outcomes likewise."""
+    everything = [[0, 1, 2, 3]]
+    assert run_without_network(monkeypatch, tmp_path, corpus(0), lambda *_: None) == everything
+    for ending in ("tar", "parquet"):
+        (tmp_path / "train" / f"00000.{ending}").unlink()
+        assert run_without_network(monkeypatch, tmp_path, corpus(0), lambda *_: None) == everything
+        record = json.loads((tmp_path / "train" / "download.json").read_text())
+        assert record["downloaded"] == 4 and record["shards"] == ["00000.tar"]
+    assert "00000.tar is missing; its pairs are downloaded again" in capsys.readouterr().out
 
 
 def test_shards_that_could_not_be_written_stop_the_stage(monkeypatch, tmp_path):
@@ -277,36 +297,116 @@ def test_shards_that_could_not_be_written_stop_the_stage(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        ("<urlopen error [Errno -2] Name or service not known>", "[Errno -2] Name or service not known"),
+        ("<urlopen error [Errno -2] Name or service not known>", "host name cannot be resolved"),
         ("HTTP Error 404: Not Found", "HTTP Error 404: Not Found"),
-        ("<urlopen error [Errno 2] No such file or directory: '/a/b.png'>", "[Errno 2] No such file or directory: …"),
+        ("<urlopen error [Errno 2] No such file or directory: '/a/b.png'>", "no such file"),
         (
             "<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, x.org>",
-            "certificate verify failed",
+            "certificate cannot be verified",
         ),
-        ("HTTP Error 302: this would lead to\nan infinite loop", "HTTP Error 302: this would lead to an infinite loop"),
+        ("HTTP Error 302: this would lead to\nan infinite loop", "HTTP Error 302: Found"),
         ("(-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS in function 'x'", "image has too many pixels"),
-        ("", "no reason given"),
+        ("HTTP Error 999: Request denied", "HTTP Error 999"),
+        ("The read operation timed out", "timed out"),
+        ("[Errno 104] Connection reset by peer", "connection broke off"),
+        ("unknown url type: 'ttp'", "address cannot be used"),
+        (
+            "'ascii' codec can't encode character '\\xe9' in position 9",
+            "address cannot be used",
+        ),
+        ("", "other"),
+        ("something new", "other"),
     ],
 )
 def test_reasons_without_what_differs(message, reason):
     assert plain_reason(message) == reason
 
 
-# ---------------------------------------------------------------- mirrors
+# ---------------------------------------------------------------- mirrors and leftovers
+
+
+class Mirror:
+    """A stand-in for the hub: revision → files. Files that are there with the right content are kept."""
+
+    def __init__(self, monkeypatch, **revisions: dict[str, bytes]) -> None:
+        self.revisions, self.sent = revisions, []
+        monkeypatch.setattr(stage.hub, "download", self.download)
+        monkeypatch.setattr(stage.hub, "file_names", self.file_names)
+
+    def file_names(self, repository, revision, patterns, others):
+        assert repository == "owner/name"
+        names = self.revisions[revision.removeprefix("commit of ")]
+        return [name for name in names if fnmatch(name, patterns[0]) and not any(fnmatch(name, o) for o in others)]
+
+    def download(self, repository, revision, folder, patterns, others):
+        for name in self.file_names(repository, revision, patterns, others):
+            path, data = folder / name, self.revisions[revision][name]
+            if not path.is_file() or path.read_bytes() != data:
+                self.sent.append(name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        return f"commit of {revision}"
+
+
+def mirrored(revision: str = "main", train: str = "train-*.tar", **changes):
+    mirror = {"repository": "owner/name", "revision": revision, "train": train, "validation": "train-2.tar"}
+    return any_corpus(source="mirror", mirror=mirror, **changes)
+
+
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / "download.json").read_text())
+
+
+def aside(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("set-aside-*/**/*.tar")}
 
 
 def test_a_mirror_lends_training_shards_to_validation(monkeypatch, tmp_path):
-    def hub(repository, revision, folder, patterns, others):
-        assert (repository, revision) == ("owner/name", "main")
-        for name in ("train-0.tar", "train-1.tar", "train-2.tar", "README.md"):
-            if fnmatch(name, patterns[0]) and not any(fnmatch(name, other) for other in others):
-                (folder / name).write_bytes(b"")
-        return "c" * 40
-
-    monkeypatch.setattr(stage.hub, "download", hub)
-    mirror = {"repository": "owner/name", "train": "train-*.tar", "validation": "train-2.tar"}
+    Mirror(monkeypatch, main=dict.fromkeys(("train-0.tar", "train-1.tar", "train-2.tar", "README.md"), b""))
     for split, shards in (("train", ["train-0.tar", "train-1.tar"]), ("validation", ["train-2.tar"])):
-        download(any_corpus(source="mirror", mirror=mirror), split, None, tmp_path / split)
-        record = json.loads((tmp_path / split / "download.json").read_text())
-        assert record["shards"] == shards and record["revision"] == "c" * 40 and record["requested"] is None
+        download(mirrored(), split, None, tmp_path / split)
+        record = record_of(tmp_path / split)
+        assert record["shards"] == shards and record["revision"] == "commit of main" and record["requested"] is None
+
+
+@pytest.mark.parametrize("moved", [True, False], ids=["branch that moved", "another revision"])
+def test_a_mirrors_new_revision_with_fewer_shards(monkeypatch, tmp_path, capsys, moved):
+    old = {f"train-{n}.tar": b"old %d" % n for n in (0, 1, 3)}
+    new = {"train-0.tar": b"old 0", "train-1.tar": b"new 1"}
+    mirror = Mirror(monkeypatch, main=old, later=new)
+    download(mirrored(), "train", None, tmp_path)
+    if moved:
+        mirror.revisions["main"] = new
+    download(mirrored("main" if moved else "later"), "train", None, tmp_path)
+    assert record_of(tmp_path)["shards"] == ["train-0.tar", "train-1.tar"]
+    assert [(tmp_path / name).read_bytes() for name in new] == list(new.values())
+    assert aside(tmp_path)["set-aside-1/train-3.tar"] == b"old 3"
+    assert f"files moved to {tmp_path / 'set-aside-1'}" in capsys.readouterr().out
+    download(mirrored("main" if moved else "later"), "train", None, tmp_path)
+    assert record_of(tmp_path)["shards"] == ["train-0.tar", "train-1.tar"] and not (tmp_path / "set-aside-2").exists()
+
+
+def test_shards_without_a_note_of_their_source_are_compared_with_the_mirror(monkeypatch, tmp_path):
+    """Folders from before the note was written, and shards that a user copied there: nothing is downloaded twice."""
+    mirror = Mirror(monkeypatch, main={"train-0.tar": b"0", "train-1.tar": b"1"})
+    for name, data in (("train-0.tar", b"0"), ("train-7.tar", b"7"), ("mine.tar", b"mine")):
+        (tmp_path / name).write_bytes(data)
+    download(mirrored(), "train", None, tmp_path)
+    assert mirror.sent == ["train-1.tar"] and record_of(tmp_path)["shards"] == ["train-0.tar", "train-1.tar"]
+    assert aside(tmp_path) == {"set-aside-1/mine.tar": b"mine", "set-aside-1/train-7.tar": b"7"}
+
+
+def test_sources_in_turn_are_never_mixed(monkeypatch, tmp_path):
+    """Addresses, a mirror with shards of the same names, addresses again: as on the first day each time."""
+    folder, mirror = tmp_path / "train", mirrored(train="*.tar")
+    Mirror(monkeypatch, main={"00000.tar": b"mirrored", "sub/00001.tar": b"mirrored"})
+    for number in range(3):
+        assert run_without_network(monkeypatch, tmp_path, corpus(0), lambda *_: None) == [[0, 1, 2, 3]]
+        assert record_of(folder)["shards"] == ["00000.tar"] and record_of(folder)["downloaded"] == 4
+        assert (folder / "00000.tar").read_bytes() == b"0 [0, 1, 2, 3]"
+        assert not list(folder.glob("sub/*"))
+        download(mirror, "train", None, folder)
+        assert record_of(folder)["shards"] == ["00000.tar", "sub/00001.tar"]
+        assert not list(folder.glob("*.parquet"))
+        assert len(list(folder.glob("set-aside-*"))) == 2 * number + 1
+    assert sorted(aside(folder).values()) == [b"0 [0, 1, 2, 3]"] * 3 + [b"mirrored"] * 4

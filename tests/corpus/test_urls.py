@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import json
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from amorlip.common.errors import AmorlipError
 from amorlip.config.corpus import UrlList, UrlSource
-from amorlip.corpus.urls import write_urls
+from amorlip.corpus.download import download
+from amorlip.corpus.urls import percent_encoded, write_urls
+from tests.helpers.miniatures import any_corpus, picture
 
 
 def listed(server, name, columns=("url", "caption")) -> UrlList:
@@ -73,7 +79,6 @@ def test_file_addresses(tmp_path):
         (b"http://x/1\ta\nhttp://x/2\tb\n", ["caption", "url"], "0 of 2 lines .* check the order"),
         (b"http://x/1\t\xff\xfe\n", ["url", "caption"], "not tab-separated UTF-8"),
         (b"", ["url", "caption"], "not tab-separated"),
-        (b"http://x/1\ta\n", ["url", "url"], "must be url and caption"),
     ],
 )  # fmt: skip
 def test_what_is_no_list_is_told_in_one_line(server, tmp_path, page, columns, message):
@@ -89,7 +94,7 @@ def test_what_is_no_list_is_told_in_one_line(server, tmp_path, page, columns, me
 def test_a_list_that_broke_off_is_not_used(server, tmp_path):
     server.pages["/cut.tsv"] = b"http://x/1\ta\n" * 10
     server.headers["/cut.tsv"] = {"Content-Length": "500"}
-    with pytest.raises(AmorlipError, match="broke off after 130 of 500 bytes"):
+    with pytest.raises(AmorlipError, match="incomplete: 130 of 500 bytes"):
         write_urls(UrlSource(train=listed(server, "cut.tsv")), tmp_path / "urls.parquet")
 
 
@@ -97,3 +102,75 @@ def test_no_server(tmp_path):
     source = UrlSource(train=UrlList(url="http://127.0.0.1:9/list.tsv", columns=["url", "caption"]))
     with pytest.raises(AmorlipError, match="cannot be downloaded: .*refused"):
         write_urls(source, tmp_path / "urls.parquet")
+
+
+# ---------------------------------------------------------------- addresses
+
+
+def encoded(url: str) -> str:
+    return percent_encoded(pa.chunked_array([[url]])).to_pylist()[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://x.org/a.jpg", "http://x.org/a.jpg"),
+        ("HTTP://x.org/A.jpg", "http://x.org/A.jpg"),
+        ("Https://x.org/a.jpg", "https://x.org/a.jpg"),
+        (" \u00a0http://x.org/a.jpg\t\r", "http://x.org/a.jpg"),
+        ("http://x.org/caf\u00e9.jpg", "http://x.org/caf%C3%A9.jpg"),
+        ("http://x.org/caf%C3%A9.jpg", "http://x.org/caf%C3%A9.jpg"),
+        ("http://x.org/caf%C3%A9 \u00e9.jpg", "http://x.org/caf%C3%A9%20%C3%A9.jpg"),
+        ("http://x.org/\u56fe\u7247/1.jpg?q=\u56fe", "http://x.org/%E5%9B%BE%E7%89%87/1.jpg?q=%E5%9B%BE"),
+        ("http://x.org/a b.jpg", "http://x.org/a%20b.jpg"),
+        ('http://x.org/"a".jpg', "http://x.org/%22a%22.jpg"),
+        ("http://x.org/100%.jpg", "http://x.org/100%25.jpg"),
+        ("http://x.org/a%2Fb%zz", "http://x.org/a%2Fb%25zz"),
+        ("http://m\u00fcnchen.de/\u00fc.jpg", "http://xn--mnchen-3ya.de/%C3%BC.jpg"),
+        ("http://x.org:8080/a.jpg#top \u00e9", "http://x.org:8080/a.jpg#top%20%C3%A9"),
+        ("file:///home/a b/\u00e9.png", "file:///home/a%20b/%C3%A9.png"),
+        ("ftp://x.org/\u00e9", "ftp://x.org/\u00e9"),
+        ("no address", "no address"),
+    ],
+)
+def test_addresses_are_encoded_as_browsers_do(url, expected):
+    assert encoded(url) == expected
+    assert encoded(expected) == expected
+
+
+@pytest.mark.parametrize("place", ["/{}", "/a/{}.jpg", "/a?q={}", "/a#{}"])
+@pytest.mark.parametrize("number", [*range(33, 127), 0xA1, 0xE9, 0x3B1, 0x56FE, 0x1F600])
+def test_every_character_is_kept_or_encoded(place, number):
+    """What a server reads is what was in the list."""
+    url = f"http://x.org{place.format(chr(number) + 'z')}"
+    sent = encoded(url)
+    assert sent.isascii() and unquote(sent) == url
+
+
+def test_addresses_of_every_kind_are_downloaded(server, tmp_path):
+    """Through the stages `urls` and `download`, as a browser would show them all."""
+    paths = [
+        "/plain.jpg",
+        "/caf%C3%A9.jpg",
+        "/ca\u00e9.jpg",
+        "/\u56fe/1.jpg",
+        "/a b.jpg",
+        "/q\u00e9",
+        '/"f".jpg',
+        "/f#top",
+    ]
+    urls = [server.url + path for path in paths]
+    urls += [
+        server.url.replace("http", "HTTP") + "/upper.jpg",
+        f"  {server.url}/before.jpg",
+        f"{server.url}/after.jpg  ",
+    ]
+    server.pages["/odd.tsv"] = "".join(f"{url}\tcaption\n" for url in urls).encode()
+    rows = rows_of(UrlSource(train=listed(server, "odd.tsv")), tmp_path)
+    assert len(rows) == len(urls)
+    for row in rows:
+        server.pages[urlsplit(row["url"]).path] = picture(0)
+    speed = {"processes": 1, "threads": 2, "timeout_s": 5, "retries": 0}
+    download(any_corpus(download=speed), "train", tmp_path / "urls.parquet", tmp_path / "train")
+    record = json.loads((tmp_path / "train" / "download.json").read_text())
+    assert (record["downloaded"], record["failed"]) == (len(urls), {}), record

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from amorlip.common.errors import AmorlipError, MissingTask
+from amorlip.common.errors import AmorlipError, NotAvailable
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.load import read_yaml, validate
 from amorlip.evaluation import suite
@@ -104,7 +104,7 @@ def test_gated_sets_are_left_out_and_the_others_go_on(hub, published, benchmark,
     ]
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
     assert len(lines) == 2 and all(name in line and "gated" in line for name, line in zip(gated, lines, strict=True))
-    with pytest.raises(MissingTask):
+    with pytest.raises(NotAvailable):
         provide(published["imagenet1k"].source, tmp_path / "imagenet1k")
 
 

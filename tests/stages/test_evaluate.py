@@ -16,7 +16,7 @@ import torch
 
 from amorlip import cli, models
 from amorlip.common import files, provenance
-from amorlip.common.errors import AmorlipError, MissingTask
+from amorlip.common.errors import AmorlipError, NotAvailable
 from amorlip.config.benchmark import Benchmark, TaskSource
 from amorlip.config.load import read_yaml, validate
 from amorlip.tasks.provide import provide
@@ -221,7 +221,7 @@ def test_which_model_must_be_clear(folder, tmp_path, arguments, capsys):
 def test_a_set_that_is_not_there(weights, tmp_path, capsys):
     """Refused; or noted, where that is allowed: the evaluation then has no value and says why."""
     source = TaskSource(kind="folder", path=str(tmp_path / "nowhere"))
-    with pytest.raises(MissingTask, match="no such folder"):
+    with pytest.raises(NotAvailable, match="no such folder"):
         provide(source, tmp_path / "task")
     provide(source, tmp_path / "task", allow_missing=True)
     assert capsys.readouterr().out.startswith("left out: ") and "nowhere" in missing(tmp_path / "task")
