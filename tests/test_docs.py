@@ -20,9 +20,11 @@ ON_GITHUB = "../../actions/"
 EXAMPLES = {
     "amorlip/architectures/mine.json",
     "amorlip/objectives/decoupled.py",
+    "amorlip/reporting/two_tasks.py",
     "config/corpora/birds.yaml",
     "config/benchmarks/birds.yaml",
     "config/experiments/beta.yaml",
+    "config/experiments/two_tasks.yaml",
     "config/methods/decoupled.yaml",
     "config/scales/birds.yaml",
 }
