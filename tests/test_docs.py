@@ -23,7 +23,6 @@ EXAMPLES = {
     "amorlip/reporting/two_tasks.py",
     "config/corpora/birds.yaml",
     "config/benchmarks/birds.yaml",
-    "config/experiments/beta.yaml",
     "config/experiments/two_tasks.yaml",
     "config/methods/decoupled.yaml",
     "config/scales/birds.yaml",
@@ -129,3 +128,10 @@ def test_every_decision_is_in_the_index_and_has_the_same_parts():
         parts = re.findall(r"^\*\*(Question|Options|Choice|Why)\.\*\*", text, re.MULTILINE)
         assert parts == ["Question", "Options", "Choice", "Why"], name
         assert re.match(rf"# .+ \({name[:10]}\)\n", text), name
+
+
+def test_the_picture_of_the_workflow_has_every_rule():
+    """`evaluate_external` is `evaluate` for other weights; the demo has none."""
+    rules = "".join((REPOSITORY / file).read_text() for file in tracked("workflow/rules/*.smk"))
+    drawn = re.findall(r'^    "(\w+)": \(\d', text_of("docs/pictures/workflow.py"), re.MULTILINE)
+    assert set(drawn) == set(re.findall(r"^rule (\w+):", rules, re.MULTILINE)) - {"evaluate_external"}

@@ -22,7 +22,7 @@ RULES = {
     "tasks": (0, 1, BLUE, "evaluation sets"),
     "evaluate": (2, 1, GREEN, "scores per run, task"),
     "train": (3, 1, GREEN, "weights, metrics"),
-    "selection": (0, 2, GREY, "the study's settings"),
+    "study_config": (0, 2, GREY, "config.yaml"),
     "report": (1, 2, GREY, "report.html"),
     "figure": (2, 2, GREY, "png, pdf"),
     "table": (3, 2, GREY, "csv, md, tex, html"),
