@@ -24,12 +24,12 @@ def artwork(study: Study, corpus: str) -> dict[str, Any]:
 
 def urls(study: Study, corpus: str) -> dict[str, Any]:
     """Where the addresses and captions come from."""
-    return _corpus(study, corpus, "image", "samples_per_shard", "min_yield")
+    return _corpus(study, corpus, "image", "samples_per_shard", "min_yield", "transparency")
 
 
 def download(study: Study, corpus: str) -> dict[str, Any]:
     """What is downloaded, and how it is stored."""
-    return _corpus(study, corpus, "min_yield")
+    return _corpus(study, corpus, "min_yield", "transparency")
 
 
 def shards(study: Study, corpus: str) -> dict[str, Any]:

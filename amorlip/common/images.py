@@ -10,12 +10,12 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from amorlip.common.errors import lacks_memory, one_line
+from amorlip.common.transparency import Transparency
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 """Formats of training images. Pillow goes by content, not by a file's name, and starts other programs for some formats
@@ -29,9 +29,6 @@ NOT_AN_IMAGE = "not an image"
 TOO_MANY_PIXELS = "image has too many pixels"
 CANNOT_BE_DECODED = "image cannot be decoded"
 PIXEL_FORMAT = "unsupported pixel format"
-
-Transparency = Literal["drop", "white"]
-"""`drop`: the colors under the transparency are shown; `white`: the image is composed on white."""
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")

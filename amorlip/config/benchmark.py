@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import model_validator
 
 from amorlip.common.errors import unknown_key
+from amorlip.common.transparency import Transparency
 from amorlip.config.base import Affects, Count, Fraction, Key, Name, Section, refused
 
 EmojiTask = Literal[
@@ -74,6 +75,9 @@ class TaskDefinition(TaskContent):
         "mean_recall@1", "mean_recall@5", "jaccard_score", "jaccard_score_10-12",
     ]  # fmt: skip
     """The metric that tables show."""
+    transparency: Transparency = "white"
+    """How transparent pixels are shown: `white` composes images on white, as the default of corpora; `drop` shows the
+    colors stored under the transparency, as clip_benchmark and DataComp do."""
     shared_images: bool = False
     """classification: keep the images' features next to the results, for tasks of the same files in the same order."""
     group_by: Name | None = None

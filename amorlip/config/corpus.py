@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from amorlip.common.transparency import Transparency
 from amorlip.config.base import Affects, Count, Fraction, Name, Natural, PackageName, Section, Seed, refused
 
 
@@ -148,6 +149,9 @@ class Corpus(Section):
     """Storage of images."""
     download: Annotated[DownloadSettings, Affects.NOTHING] = DownloadSettings()
     """Speed of the download."""
+    transparency: Transparency = "white"
+    """How transparent pixels in the shards are shown: `white` composes images on white; `drop` shows the colors stored
+    under the transparency. img2dataset composes on white, so it only matters for a mirror."""
     samples_per_shard: Count = 10000
     """Pairs per shard."""
     min_yield: Fraction = 0.5

@@ -6,8 +6,12 @@ import http.client
 import time
 import urllib.request
 from typing import Any
+from unittest import mock
 
+import cv2
 from img2dataset.downloader import Downloader
+
+from amorlip.corpus.eight_bits import imdecode
 
 MOST_BYTES = 1 << 26
 """Of one image file."""
@@ -22,7 +26,9 @@ class BoundedDownloader(Downloader):
     def __call__(self, row: Any) -> Any:
         """Download one shard."""
         urllib.request.install_opener(urllib.request.build_opener(_Bounds(self.timeout)))
-        return super().__call__(row)
+        # For this process, which does nothing but download: img2dataset looks the function up in OpenCV's module.
+        with mock.patch.object(cv2, "imdecode", imdecode):
+            return super().__call__(row)
 
 
 class _Bounds(urllib.request.BaseHandler):

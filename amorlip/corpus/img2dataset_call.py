@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from PIL import Image
-
+from amorlip.common.images import MOST_PIXELS
 from amorlip.config.corpus import DownloadSettings, ImageStorage
 
 SHARD_DIGITS = 5
-MOST_PIXELS = Image.MAX_IMAGE_PIXELS
-"""Of an image as it is downloaded; the stage `shards` refuses larger ones too."""
 
 
 def run(urls: Path, output: Path, image: ImageStorage, speed: DownloadSettings, samples_per_shard: int) -> None:

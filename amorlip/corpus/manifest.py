@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from amorlip.common.errors import AmorlipError
 from amorlip.common.files import atomic_path, sha256
 from amorlip.common.pool import map_on_all_cores
+from amorlip.common.transparency import Transparency
 from amorlip.config.corpus import Corpus
 from amorlip.corpus.records import DOWNLOAD, MANIFEST, DownloadRecord, Manifest, ShardEntry
 from amorlip.corpus.shard_reader import NO_ID, ROW, Shard, read_shard
@@ -60,7 +61,8 @@ def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -
         samples=len(rows),
         refused=dict(refused.most_common()),
         max_sample_id=int(rows["sample_id"].max(initial=-1)),
-        digest=_digest(shards, rows),
+        transparency=corpus.transparency,
+        digest=_digest(shards, rows, corpus.transparency),
         shards=[
             ShardEntry(name=name, samples=int(count), bytes=shard.bytes, sha256=shard.sha256)
             for name, count, shard in zip(record.shards, samples, shards, strict=True)
@@ -130,9 +132,11 @@ def _number(shards: Sequence[Shard]) -> None:
         before += shard.found
 
 
-def _digest(shards: Sequence[Shard], rows: np.ndarray) -> str:
+def _digest(shards: Sequence[Shard], rows: np.ndarray, transparency: Transparency) -> str:
     digest = hashlib.sha256("".join(shard.sha256 for shard in shards).encode())
     digest.update(np.ascontiguousarray(rows["sample_id"]).astype("<i8").tobytes())
+    if transparency != "white":  # so that the digests of all corpora from before this key stay as they are
+        digest.update(transparency.encode())
     return digest.hexdigest()
 
 

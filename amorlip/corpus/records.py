@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from amorlip.common.records import JsonRecord
+from amorlip.common.transparency import Transparency
 
 DOWNLOAD = "download.json"
 MANIFEST = "manifest.json"
@@ -59,6 +60,8 @@ class Manifest(JsonRecord):
     """Reason → pairs of the shards that cannot be used."""
     max_sample_id: int
     """-1 if there are no pairs."""
+    transparency: Transparency = "drop"
+    """How the loader shows transparent pixels."""
     digest: str
     """sha256 of the shards' checksums and the ids of the usable pairs."""
     shards: list[ShardEntry]

@@ -28,7 +28,7 @@ def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
     data = open_association(folder)
     if task.samples is not None and len(data.rounds) != task.samples:
         raise AmorlipError(f"{folder} has {len(data.rounds)} rounds, the benchmark expects {task.samples}")
-    images = torch.cat([features for features, _ in encoder.images(data.images.records)])
+    images = torch.cat([features for features, _ in encoder.images(data.images.records, task.transparency)])
     cues = encoder.texts([prompt(play.cue) for play in data.rounds])
     choices, scores_of = [], []
     for cue, play in zip(cues, data.rounds, strict=True):

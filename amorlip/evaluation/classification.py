@@ -14,6 +14,7 @@ import torch
 from sklearn.metrics import f1_score, recall_score
 
 from amorlip.common.errors import AmorlipError
+from amorlip.common.transparency import Transparency
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.evaluation import bootstrap, groups
 from amorlip.evaluation.features import Encoder
@@ -50,7 +51,7 @@ def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
     Raises AmorlipError if the set is faulty or its size is not the task's.
     """
     data = open_classification(folder, task)
-    predictions = predict(encoder, data, shared=task.shared_images)
+    predictions = predict(encoder, data, task.transparency, shared=task.shared_images)
     samples = len(predictions.labels)
     if task.samples is not None and samples != task.samples:
         raise AmorlipError(f"{folder / 'test'} has {samples} samples, the benchmark expects {task.samples}")
@@ -72,12 +73,14 @@ def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
     )
 
 
-def predict(encoder: Encoder, data: ClassificationSet, *, shared: bool = False) -> Predictions:
+def predict(
+    encoder: Encoder, data: ClassificationSet, transparency: Transparency = "white", *, shared: bool = False
+) -> Predictions:
     """Classify every image by the nearest class embedding. Raises AmorlipError for a set without samples."""
     classes_DC = encoder.classes(data.names, data.templates).T
     keys: list[str] = []
     parts, scores = [], []
-    for features_BD, batch in encoder.images(data.records, shared=shared):
+    for features_BD, batch in encoder.images(data.records, transparency, shared=shared):
         scores_BC = features_BD @ classes_DC
         ranks_B = rank_of(scores_BC, batch.labels.to(scores_BC.device))
         parts.append((batch.labels, scores_BC.argmax(dim=1).cpu(), ranks_B.cpu(), batch.metadata))

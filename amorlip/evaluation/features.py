@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 from amorlip.common.errors import AmorlipError
+from amorlip.common.transparency import Transparency
 from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.images import ImageBatch, batches
 from amorlip.tasks.read import LabeledImage
@@ -54,7 +55,7 @@ class Encoder:
     cache: FeatureCache | None = None
 
     def images(
-        self, records: Callable[[], Iterator[LabeledImage]], *, shared: bool = False
+        self, records: Callable[[], Iterator[LabeledImage]], transparency: Transparency, *, shared: bool = False
     ) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
         """For each batch of `records()`, in order: features (B, D), float32, of unit length, on the device; the batch.
 
@@ -63,24 +64,33 @@ class Encoder:
         Raises AmorlipError for a faulty image and for features that are not finite.
         """
         if not shared or self.cache is None:
-            yield from self._images(records)
+            yield from self._images(records, transparency)
             return
         digest = hashlib.sha256()
         for record in records():
             digest.update(hashlib.sha256(record.read()).digest())
         if digest.digest() == hashlib.sha256().digest():
             return
-        key = ["images", digest.hexdigest(), self.batch_size]
-        features = self.cache.get(
-            key, self.precision, self.device, lambda: torch.cat([part for part, _ in self._images(records)])
-        )
+        key = ["images", digest.hexdigest(), transparency, self.batch_size]
+
+        def compute() -> torch.Tensor:
+            return torch.cat([part for part, _ in self._images(records, transparency)])
+
+        features = self.cache.get(key, self.precision, self.device, compute)
         undecoded = batches(records, None, batch_size=self.batch_size, workers=0)
         yield from zip(features.split(self.batch_size), undecoded, strict=True)
 
-    def _images(self, records: Callable[[], Iterator[LabeledImage]]) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
+    def _images(
+        self, records: Callable[[], Iterator[LabeledImage]], transparency: Transparency
+    ) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
         pin = self.device.type == "cuda"
         for batch in batches(
-            records, self.preprocess.picture, batch_size=self.batch_size, workers=self.workers, pin_memory=pin
+            records,
+            self.preprocess.picture,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            transparency=transparency,
+            pin_memory=pin,
         ):
             pictures = batch.images.to(self.device, non_blocking=True)
             yield self._encode("image", self.preprocess.normalize(pictures)), batch

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from amorlip.common.errors import AmorlipError
 from amorlip.common.images import EVALUATION_FORMATS, BadImage, open_image, to_rgb
+from amorlip.common.transparency import Transparency
 from amorlip.tasks.read import LabeledImage
 
 
@@ -33,6 +34,7 @@ def batches(
     *,
     batch_size: int,
     workers: int,
+    transparency: Transparency = "drop",
     pin_memory: bool = False,
 ) -> Iterator[ImageBatch]:
     """Batches of what `records()` yields, in its order, with each image decoded by `decode`; None: no image is read.
@@ -40,7 +42,7 @@ def batches(
     Draws no global random numbers. Raises AmorlipError for a faulty sample.
     """
     loader = DataLoader(
-        _Batches(records, decode, batch_size),
+        _Batches(records, decode, batch_size, transparency),
         batch_size=None,
         num_workers=workers,
         pin_memory=pin_memory,
@@ -63,10 +65,12 @@ class _Batches(IterableDataset):
         records: Callable[[], Iterator[LabeledImage]],
         decode: Callable[[Image.Image], torch.Tensor | np.ndarray] | None,
         batch_size: int,
+        transparency: Transparency,
     ) -> None:
         self.records = records
         self.decode = decode
         self.batch_size = batch_size
+        self.transparency = transparency
 
     def __iter__(self) -> Iterator[ImageBatch | AmorlipError]:
         worker = get_worker_info()
@@ -81,7 +85,7 @@ class _Batches(IterableDataset):
 
     def _batch(self, records: list[LabeledImage]) -> ImageBatch:
         decode = self.decode
-        images = np.stack([decode(_open(record)) for record in records]) if decode else np.empty(0)
+        images = np.stack([decode(_open(record, self.transparency)) for record in records]) if decode else np.empty(0)
         return ImageBatch(
             [record.key for record in records],
             torch.from_numpy(images),
@@ -101,9 +105,9 @@ def _chunks(records: Iterator[LabeledImage], size: int) -> Iterator[list[Labeled
         yield chunk
 
 
-def _open(record: LabeledImage) -> Image.Image:
+def _open(record: LabeledImage, transparency: Transparency) -> Image.Image:
     try:
         # RGB before any resizing, as WebDataset's decoder does it: a palette cannot be interpolated.
-        return to_rgb(open_image(record.read(), EVALUATION_FORMATS))
+        return to_rgb(open_image(record.read(), EVALUATION_FORMATS), transparency)
     except BadImage as error:
         raise AmorlipError(f"{record.where}: {error}; replace the image or remove the sample") from error

@@ -33,7 +33,7 @@ def evaluate(encoder: Encoder, task: TaskDefinition, folder: Path) -> Result:
     if task.samples is not None and images != task.samples:
         raise AmorlipError(f"{folder} has {images} images, the benchmark expects {task.samples}")
     image_of = torch.tensor(data.image_of, device=encoder.device)
-    image_features = torch.cat([features for features, _ in encoder.images(data.images.records)])
+    image_features = torch.cat([features for features, _ in encoder.images(data.images.records, task.transparency)])
     text_features = encoder.texts(data.captions)
     image_ranks, text_ranks = ranks_in_both_directions(text_features, image_features, image_of)
     # Named for what is retrieved, as in clip_benchmark: "image" is the ranking of images for a text.

@@ -9,11 +9,12 @@ import numpy as np
 import simplejpeg
 
 from amorlip.common import images
+from amorlip.common.transparency import Transparency
 
 JPEG = b"\xff\xd8"
 
 
-def decode(data: bytes, transparency: images.Transparency = "drop") -> np.ndarray:
+def decode(data: bytes, transparency: Transparency = "drop") -> np.ndarray:
     """The pixels of an encoded image, (H, W, 3), uint8, equal to those of `images.to_rgb`. Raises images.BadImage.
 
     A JPEG that is irregular in any way is left to Pillow, which decoded it in the stage `shards`. So Pillow alone

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.hashing import stable_int
 from amorlip.common.images import BadImage
+from amorlip.common.transparency import Transparency
 from amorlip.config.recipe import pairs_per_rank
 from amorlip.corpus.manifest import INDEX, INDEX_SCHEMA, read_manifest
 from amorlip.corpus.records import MANIFEST, Manifest
@@ -92,7 +93,7 @@ class PairLoader:
         pairs_per_rank(batch_size, world_size)
         self._order = _Order(index, batch_size, epochs, seed, rank, world_size, shuffle_window)
         shards = [folder / shard.name for shard in manifest.shards]
-        self._pairs = _Pairs(shards, index, seed, transform, tokenizer)
+        self._pairs = _Pairs(shards, index, seed, transform, tokenizer, manifest.transparency)
         self._workers, self._seed = workers, seed
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
@@ -184,8 +185,15 @@ class _Pairs(Dataset[Any]):
     """Reads, decodes and augments pairs, a whole batch per call."""
 
     def __init__(
-        self, shards: list[Path], index: np.ndarray, seed: int, transform: Transform, tokenizer: Callable
+        self,
+        shards: list[Path],
+        index: np.ndarray,
+        seed: int,
+        transform: Transform,
+        tokenizer: Callable,
+        transparency: Transparency,
     ) -> None:
+        self.transparency = transparency
         self.shards, self.index, self.seed, self.transform = shards, index, seed, transform
         self.tokens = TokenTable(len(index), tokenizer)
         self.files: OrderedDict[int, int] = OrderedDict()
@@ -210,7 +218,7 @@ class _Pairs(Dataset[Any]):
         entry = self.index[row]
         data = self.read(entry["shard"], entry["image_offset"], entry["image_bytes"])
         try:
-            pixels = decode(data)
+            pixels = decode(data, self.transparency)
         except BadImage as error:
             raise self.damaged(entry, "image", error) from error
         return self.transform(pixels, random.Random(stable_int("augmentation", self.seed, epoch, entry["sample_id"])))

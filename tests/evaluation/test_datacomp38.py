@@ -46,6 +46,10 @@ def test_sources(benchmark):
     assert {task.source.kind for task in benchmark.tasks.values()} == {"hub"}
 
 
+def test_transparency_is_dropped_as_in_clip_benchmark(benchmark):
+    assert {task.transparency for task in benchmark.tasks.values()} == {"drop"}
+
+
 def test_some_tasks_by_name(benchmark):
     imagenet = benchmark.tasks["imagenet1k"]
     assert (imagenet.samples, imagenet.classes, imagenet.random_score) == (50_000, 1_000, 0.001)

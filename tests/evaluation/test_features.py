@@ -25,7 +25,7 @@ def records(sets, pictures):
 
 def test_image_features(encoder, toy, sets):
     pictures = sets.pictures(19)
-    parts = list(encoder.images(records(sets, pictures)))
+    parts = list(encoder.images(records(sets, pictures), "drop"))
     assert [len(part) for part, _ in parts] == [8, 8, 3]
     result = torch.cat([part for part, _ in parts])
     assert result.dtype == torch.float32
@@ -67,7 +67,7 @@ def test_features_that_are_not_finite_are_refused(encoder, toy, sets, value):
     with pytest.raises(AmorlipError, match="not finite"):
         encoder.texts(["the cat", "a dog"])
     with pytest.raises(AmorlipError, match="not finite"):
-        list(encoder.images(records(sets, sets.pictures(2))))
+        list(encoder.images(records(sets, sets.pictures(2)), "drop"))
 
 
 def test_a_cpu_computes_in_float32_whatever_the_precision(encoder):

@@ -13,7 +13,9 @@ from PIL import Image
 
 from amorlip.common.errors import AmorlipError
 from amorlip.evaluation.images import batches
+from amorlip.loader.decode import decode
 from amorlip.tasks.read import open_classification, open_retrieval
+from tests.common.test_images import PNG
 
 
 def made(sets, task, folder, count=23):
@@ -79,3 +81,20 @@ def test_other_image_modes_become_rgb_before_the_transform(sets, task, tmp_path)
     (batch,) = batches(partial(data.records), preprocess, batch_size=4, workers=0)
     assert modes == ["RGB"]
     assert (batch.images[0].numpy() == np.array(picture.convert("RGB"))).all()
+
+
+@pytest.mark.parametrize("transparency", ["drop", "white"])
+def test_training_and_evaluation_show_the_same_pixels(transparency, sets, task, tmp_path):
+    """Of the same file, with the same key on both sides, in every pixel format of PNG."""
+    names = list(PNG)
+    members = [
+        (f"{number}.{ending}", data)
+        for number, name in enumerate(names)
+        for ending, data in (("cls", b"0"), ("png", PNG[name][0]))
+    ]
+    sets.classification(tmp_path, sets.pictures(1), [0], ["a"], ["{c}"])
+    sets.write_tar(tmp_path / "test" / "0.tar", members)
+    data = open_classification(tmp_path, task("classification", "acc1"))
+    found = batches(data.records, np.array, batch_size=1, workers=0, transparency=transparency)
+    for name, batch in zip(names, found, strict=True):
+        assert (batch.images[0].numpy() == decode(PNG[name][0], transparency)).all(), name

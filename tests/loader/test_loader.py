@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amorlip.common.errors import AmorlipError
+from amorlip.corpus.manifest import build_manifest
 from amorlip.loader.loader import Batch, PairLoader
-from tests.helpers.miniatures import pair, write_split
+from tests.common.test_images import PNG, on_white
+from tests.helpers.miniatures import any_corpus, pair, write_record, write_split, write_tar
 
 SHARDS = [[12, 3, 40, 7], [5, 9, 30, 31, 32], [1, 2, 8, 99, 60, 61], [70, 71, 4, 6, 13, 14, 15, 16]]
 IDS = sorted(number for shard in SHARDS for number in shard)
@@ -255,3 +257,23 @@ def test_shards_that_are_not_the_manifests(tmp_path):
     )
     with pytest.raises(AmorlipError, match="holds 1 pairs, the manifest 4"):
         loader(tmp_path)
+
+
+@pytest.mark.parametrize("transparency", ["drop", "white"])
+def test_transparent_pixels_as_the_corpus_has_it(transparency, tmp_path):
+    """The manifest carries the key from the corpus to the loader."""
+    data, colors, opacity = PNG["RGBA, 8 bits"]
+    write_tar(tmp_path / "00000.tar", [("0", {**pair(7), "png": data})])
+    write_record(tmp_path, ["00000.tar"], 1)
+    build_manifest("test", any_corpus(transparency=transparency), "train", tmp_path)
+    [batch] = collect(tmp_path, batch_size=1, epochs=1)
+    expected = colors if transparency == "drop" else on_white(colors, opacity)
+    assert np.abs(batch.images[0].permute(1, 2, 0).numpy() - expected).max() <= 1
+
+
+def test_transparency_is_part_of_the_corpus_digest(split, tmp_path):
+    digests = set()
+    for transparency in ("drop", "white"):
+        build_manifest("test", any_corpus(transparency=transparency), "train", split)
+        digests.add(loader(split).digest)
+    assert len(digests) == 2

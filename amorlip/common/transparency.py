@@ -1,0 +1,8 @@
+"""What becomes of transparent pixels. A module by itself, since the configuration must not load Pillow for it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Transparency = Literal["drop", "white"]
+"""`drop`: the colors stored under the transparency are shown; `white`: the image is composed on white."""
