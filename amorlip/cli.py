@@ -83,6 +83,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "output": {"type": Path, "help": "file or folder to write"},
     "outputs": {"type": Path, "nargs": "+", "help": "files to write; the ending of each name decides its format"},
     "artwork": {"type": Path, "required": False, "help": "folder of the rendered emoji, if they are the source"},
+    "validation": {
+        "type": Path,
+        "required": False,
+        "help": "folder of a corpus' validation split, if that is the source",
+    },
     "allow-missing": {
         "type": int,
         "required": False,
@@ -126,7 +131,10 @@ STAGES = {
         "settings split urls output processes threads timeout-s retries",
     ),
     "shards": ("Check every pair of one split; write its manifest and index.", "settings corpus split folder"),
-    "tasks": ("Build, download or link the files of one evaluation task.", "settings artwork output allow-missing"),
+    "tasks": (
+        "Build, download or link the files of one evaluation task.",
+        "settings artwork validation output allow-missing",
+    ),
     "train": ("Train one model.", "settings shards output tasks workers checkpoint-every-steps"),
     "evaluate": (
         "Evaluate one model on one task: a trained run (--run), or any OpenCLIP model (--model and --pretrained).",

@@ -74,6 +74,8 @@ def _check(study: Study) -> None:
         with blaming(study.files.layers("benchmarks", study.selection.benchmark), "tasks", key):
             if task.source.kind == "emoji" and task.source.corpus is not None:
                 checks.check_emoji_corpus(task, study.corpora[task.source.corpus])
+            if task.source.kind == "validation" and task.source.corpus is not None:
+                checks.check_validation_split(task, study.corpora[task.source.corpus])
             if not study.selection.allow_missing_tasks:
                 checks.check_task_folder(task)
 

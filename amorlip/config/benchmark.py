@@ -29,10 +29,11 @@ METRICS = {
 class TaskSource(Section):
     """Where a task's files come from."""
 
-    kind: Literal["emoji", "hub", "folder"]
-    """`emoji`: built from an emoji corpus; `hub`: a Hugging Face dataset repository; `folder`: already on disk."""
+    kind: Literal["emoji", "hub", "folder", "validation"]
+    """`emoji`: built from an emoji corpus; `hub`: a Hugging Face dataset repository; `folder`: already on disk;
+    `validation`: the validation split of a corpus, for retrieval: its pairs are never trained on."""
     corpus: Name | None = None
-    """emoji: whose pictures."""
+    """emoji, validation: which corpus."""
     builder: EmojiTask | None = None
     """emoji: which of the task sets of `amorlip.emoji.task_sets`."""
     repository: str | None = None
@@ -44,8 +45,13 @@ class TaskSource(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> TaskSource:
-        needed = {"emoji": ("corpus", "builder"), "hub": ("repository",), "folder": ("path",)}[self.kind]
-        for key in needed:
+        needed = {
+            "emoji": ("corpus", "builder"),
+            "hub": ("repository",),
+            "folder": ("path",),
+            "validation": ("corpus",),
+        }
+        for key in needed[self.kind]:
             if getattr(self, key) is None:
                 raise refused(f"a source of kind '{self.kind}' needs the key '{key}'", "kind")
         return self
@@ -100,6 +106,8 @@ class TaskDefinition(TaskContent):
             )
         if metric in ("acc_worst_region", "acc_wg", "acc_top5_wg") and self.group_by is None:
             raise refused(f"'{metric}' needs the key 'group_by'", "main_metric", "group_by")
+        if metric == "acc_worst_region" and self.group_by != "region":
+            raise refused(f"'{metric}' needs 'group_by: region'; acc_wg is for any column", "main_metric", "group_by")
         if metric in ("acc5", "acc_top5_wg") and self.classes is not None and self.classes < 5:
             raise refused(f"'{metric}' needs at least five classes, not {self.classes}", "main_metric", "classes")
         return self
@@ -114,6 +122,12 @@ class Task(TaskDefinition):
     """Where the files come from."""
     random_score: Annotated[Fraction | None, Affects.DISPLAY] = None
     """The main metric of guessing, for the row of chance; null where it is not known."""
+
+    @model_validator(mode="after")
+    def _held_out_pairs_are_for_retrieval(self) -> Task:
+        if self.source.kind == "validation" and self.kind != "retrieval":
+            raise refused("the pairs of a validation split make a task of kind 'retrieval'", ("source", "kind"), "kind")
+        return self
 
 
 class Average(Section):

@@ -109,6 +109,16 @@ def check_task_folder(task: Task) -> None:
         raise refused(f"no folder '{task.source.path}'; it should hold the task's files", ("source", "path"))
 
 
+def check_validation_split(task: Task, corpus: Corpus) -> None:
+    """A task of held-out pairs names a corpus that holds some out."""
+    lists = corpus.urls if corpus.source == "urls" else None
+    if corpus.source == "emoji" or (lists and lists.validation is None and lists.validation_fraction == 0):
+        raise refused(
+            f"'{task.source.corpus}' has no validation split; set urls.validation or urls.validation_fraction there",
+            ("source", "corpus"),
+        )
+
+
 def check_emoji_corpus(task: Task, corpus: Corpus) -> None:
     """A task that is built from emoji names a corpus of emoji."""
     if corpus.source != "emoji":
@@ -121,8 +131,14 @@ def check_lists(corpus: Corpus) -> None:
         return
     for split in ("train", "validation"):
         given = getattr(corpus.urls, split)
-        if given is None or urlsplit(given.url).scheme.lower() not in ("", "file"):
+        scheme = "" if given is None else urlsplit(given.url.strip()).scheme.lower()
+        if given is None or scheme in ("http", "https"):
             continue
+        if scheme != "file":
+            raise refused(
+                f"'{given.url}' must begin with https://, http:// or file:// (file:///home/me/list.tsv for a path)",
+                ("urls", split, "url"),
+            )
         path = Path(unquote(urlsplit(given.url).path))
         if not path.is_file():
             raise refused(f"no file '{path}'; it should hold the list of addresses", ("urls", split, "url"))

@@ -77,7 +77,8 @@ class UrlSource(Section):
     validation: UrlList | None = None
     """List of the validation pairs, where the corpus has one."""
     validation_fraction: Fraction = 0.0
-    """Without a validation list: fraction of the training list that is set aside, chosen by a hash of the address."""
+    """Without a validation list: fraction of the training list that is set aside, chosen by a hash of the address. A
+    task with the source `validation` measures retrieval on these pairs; without one, nothing uses them."""
 
 
 class MirrorSource(Section):

@@ -104,5 +104,5 @@ def options_type(kind: Literal["table", "figure"], function: str) -> type[Sectio
     """The type of a function's options. Raises AmorlipError for an unknown function, with the nearest known one."""
     known = {"table": TABLES, "figure": FIGURES}[kind]
     if function not in known:
-        raise AmorlipError(unknown_key(function, known, f"function of a {kind}"))
+        raise AmorlipError(unknown_key(function, known, f"{kind} function"))
     return known[function]

@@ -12,7 +12,9 @@ from amorlip.config.load import validate
 from amorlip.tasks.provide import provide
 
 
-def run(settings: Mapping[str, Any], artwork: Path | None, output: Path, allow_missing: bool) -> None:
+def run(
+    settings: Mapping[str, Any], artwork: Path | None, output: Path, allow_missing: bool, validation: Path | None = None
+) -> None:
     """Build, download or link the files of one evaluation task, and check them.
 
     `settings` are the keys of a task's `source`, and optionally `content`: the keys of `TaskContent`.
@@ -21,13 +23,17 @@ def run(settings: Mapping[str, Any], artwork: Path | None, output: Path, allow_m
     expected = keys.pop("content", None)
     source = validate(TaskSource, keys, "settings")
     content = None if expected is None else validate(TaskContent, expected, "settings: content")
-    provide(source, output, content=content, build=_builder(source, artwork), allow_missing=allow_missing)
+    provide(source, output, content=content, build=_builder(source, artwork, validation), allow_missing=allow_missing)
 
 
-def _builder(source: TaskSource, artwork: Path | None) -> Callable[[Path], None] | None:
-    """What writes a task of the demo's; None for other sources."""
-    if source.kind != "emoji" or artwork is None:
-        return None
-    from amorlip.emoji import task_sets
+def _builder(source: TaskSource, artwork: Path | None, validation: Path | None) -> Callable[[Path], None] | None:
+    """What writes a task that is made from a corpus; None for other sources."""
+    if source.kind == "emoji" and artwork is not None:
+        from amorlip.emoji import task_sets
 
-    return partial(task_sets.build_task, str(source.builder), artwork)
+        return partial(task_sets.build_task, str(source.builder), artwork)
+    if source.kind == "validation" and validation is not None:
+        from amorlip.loader import held_out
+
+        return partial(held_out.build_task, validation)
+    return None

@@ -12,7 +12,7 @@ import json
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -50,7 +50,7 @@ def pack(folder: Path, output: Path) -> None:
     shards = [names[start : start + IMAGES_PER_SHARD] for start in range(0, len(names), IMAGES_PER_SHARD)]
     with zipfile.ZipFile(archive_path) as archive:
         for number, part in enumerate(shards):
-            _write(output / "test" / f"{number}.tar", _samples(archive_path, archive, part, members, texts))
+            write_shard(output / "test" / f"{number}.tar", _samples(archive_path, archive, part, members, texts))
     write_text(output / "test" / "nshards.txt", f"{len(shards)}\n")
 
 
@@ -112,7 +112,8 @@ def _samples(
         yield f"s{number:07d}.txt", texts[name].encode()
 
 
-def _write(path: Path, files: Iterator[tuple[str, bytes]]) -> None:
+def write_shard(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """A tar file of these members. Equal members give equal files: times and owners are fixed."""
     with atomic_path(path) as temporary, tarfile.open(temporary, "w") as tar:
         for name, data in files:
             info = tarfile.TarInfo(name)

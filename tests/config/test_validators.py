@@ -78,6 +78,11 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("TaskDefinition._kind_gives_the_main_metric", task("styles", group_by=None), ["needs the key 'group_by'"]),
     (
         "TaskDefinition._kind_gives_the_main_metric",
+        task("styles", main_metric="acc_worst_region"),
+        ["tasks.styles.main_metric: 'acc_worst_region' needs 'group_by: region'"],
+    ),
+    (
+        "TaskDefinition._kind_gives_the_main_metric",
         task("digits", main_metric="acc5", classes=4),
         ["'acc5' needs at least five classes, not 4"],
     ),
@@ -196,14 +201,25 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
         lists("file:///no/such%20list.tsv", ["url", "caption"]),
         ["overrides.corpora.demo.urls.train.url: no file '/no/such list.tsv'"],
     ),
-    ("checks.check_lists", lists("/no/list.tsv", ["url", "caption"]), ["no file '/no/list.tsv'"]),
+    ("checks.check_lists", lists("/no/list.tsv", ["url", "caption"]), ["'/no/list.tsv' must begin with https://"]),
+    ("checks.check_lists", lists("ftp://a/b.tsv", ["url", "caption"]), ["'ftp://a/b.tsv' must begin with https://"]),
+    (
+        "checks.check_validation_split",
+        task("heldout_names", source={"kind": "validation", "corpus": "demo"}),
+        ["tasks.heldout_names.source.corpus: 'demo' has no validation split; set urls.validation"],
+    ),
+    (
+        "Task._held_out_pairs_are_for_retrieval",
+        task("digits", source={"kind": "validation", "corpus": "cc3m"}),
+        ["tasks.digits.source.kind: the pairs of a validation split make a task of kind 'retrieval'"],
+    ),
     ("checks.check_external_model", external(model="RN5"), ["external_models.mine.model: unknown model 'RN5'"]),
     ("checks.check_weights", external(pretrained="no/weights.pt"), ["mine.pretrained: no file 'no/weights.pt'"]),
     ("checks.check_weights", external(pretrained="opnai"), ["unknown weights 'opnai'; did you mean 'openai'?"]),
     (
         "checks.options_of",
         experiment("table1", function="comparson"),
-        ["function: unknown function of a table 'comparson'; did you mean 'comparison'?"],
+        ["function: unknown table function 'comparson'; did you mean 'comparison'?"],
     ),
     (
         "checks.check_shown_tasks",

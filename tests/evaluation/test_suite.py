@@ -147,10 +147,11 @@ def test_a_failed_evaluation_leaves_no_predictions(toy, made, tmp_path):
     assert not (tmp_path / "predictions.parquet").exists()
 
 
-def test_a_main_metric_that_the_set_cannot_give(toy, made, task):
-    made["association"] = (task("association", "acc1"), made["association"][1])
-    with pytest.raises(AmorlipError, match="cannot give the main metric 'acc1'.*jaccard_score, "):
-        run(toy, made, "association")
+def test_a_main_metric_that_the_set_cannot_give(toy, made, task, sets, tmp_path):
+    folder = sets.classification(tmp_path / "few", sets.pictures(4), [0, 1, 2, 3], list("abcd"), ["a {c}"])
+    made["classification"] = (task("classification", "acc5"), folder)
+    with pytest.raises(AmorlipError, match="cannot give the main metric 'acc5'.*acc1, "):
+        run(toy, made, "classification")
 
 
 def test_a_folder_that_is_missing(toy, made, tmp_path):

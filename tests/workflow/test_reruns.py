@@ -142,6 +142,14 @@ def test_a_new_task_is_built_and_evaluated_alone(finished):
     assert planned == {"study_config": 1, "tasks": 1, "evaluate": 2, **SHOWN}
 
 
+def test_a_task_of_held_out_pairs_needs_the_validation_split_only(finished):
+    source = {"kind": "validation", "corpus": "cc3m"}
+    task = {"title": "held out", "kind": "retrieval", "main_metric": "mean_recall@5", "source": source}
+    planned = finished.planned(overrides={"benchmarks": {"demo": {"tasks": {"held_out": task}}}})
+    made = {"urls": 1, "download": 1, "shards": 1, "tasks": 1, "evaluate": 2}
+    assert {rule: planned.get(rule) for rule in made} == made
+
+
 def test_bad_keys_stop_before_any_job(finished):
     import subprocess
 

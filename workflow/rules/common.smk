@@ -47,6 +47,12 @@ def pictures_of(wildcards):
     return expand(rules.artwork.output, corpus=source.corpus) if source.kind == "emoji" else []
 
 
+def held_out_of(wildcards):
+    """The validation split a task is built from, where that is its source."""
+    source = study.benchmark.tasks[wildcards.task].source
+    return expand(rules.shards.output, corpus=source.corpus, split="validation") if source.kind == "validation" else []
+
+
 def run_of(wildcards):
     """The resolved run."""
     return study.run(wildcards.scale, wildcards.run)

@@ -5,6 +5,7 @@ rule tasks:
     """Build, download or link the files of one evaluation task."""
     input:
         artwork=pictures_of,
+        validation=held_out_of,
     output:
         "results/tasks/{task}/task.json",
     log:
@@ -20,7 +21,8 @@ rule tasks:
     params:
         settings=lambda wildcards: settings_file("tasks", stage_settings.tasks(study, wildcards.task)),
         artwork=lambda wildcards: f"results/corpora/{study.benchmark.tasks[wildcards.task].source.corpus}/artwork",
+        validation=lambda wildcards: f"results/corpora/{study.benchmark.tasks[wildcards.task].source.corpus}/validation",
         folder=subpath(output[0], parent=True),
     shell:
-        "amorlip tasks --settings {params.settings:q} --artwork {params.artwork:q} --output {params.folder:q}"
-        " --allow-missing {resources.allow_missing} > {log:q} 2>&1"
+        "amorlip tasks --settings {params.settings:q} --artwork {params.artwork:q} --validation {params.validation:q}"
+        " --output {params.folder:q} --allow-missing {resources.allow_missing} > {log:q} 2>&1"
