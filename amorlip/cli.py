@@ -35,8 +35,28 @@ def read_settings(text: str) -> dict[str, Any]:
 
 
 def run_stage(stage: str, settings: str, **options: Any) -> None:
-    """Call a stage with its settings and options."""
+    """Call a stage with its settings and options. Raises AmorlipError if an output is also an input."""
+    _refuse_to_overwrite(settings, options)
     importlib.import_module(f"amorlip.stages.{stage}").run(read_settings(settings), **options)
+
+
+def _refuse_to_overwrite(settings: str, options: dict[str, Any]) -> None:
+    """Compare the files and folders of the options by inode: links and other spellings of a path do not matter."""
+    given = {name: [value] for name, value in options.items() if value is not None} | {"settings": [settings]}
+    given |= {"outputs": options.get("outputs") or []}
+    written = [Path(path) for name in ("output", "outputs", "predictions") for path in given.pop(name, [])]
+    for name, values in given.items():
+        for value in values:
+            for path in written:
+                if isinstance(value, str | Path) and _is_path(value) and path.exists() and path.samefile(value):
+                    raise AmorlipError(f"{path} would be overwritten, but it is also --{name}; choose another output")
+
+
+def _is_path(value: str | Path) -> bool:
+    try:
+        return Path(value).exists()
+    except OSError:  # settings as JSON text are longer than a file's name may be
+        return False
 
 
 # ---------------------------------------------------------------- commands that are not a rule

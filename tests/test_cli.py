@@ -133,3 +133,26 @@ def test_the_module_loads_no_heavy_library():
     code = "import sys, amorlip.cli, amorlip.study; print(sorted({'torch', 'pandas', 'open_clip'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["settings", "urls", "linked", "list"])
+def test_an_output_that_is_also_an_input_is_refused(name, tmp_path, capsys):
+    """The stage `urls` of a list on this disk, and a stage with another input."""
+    columns = ["url", "caption"]
+    mine = tmp_path / "mine.tsv"
+    mine.write_text("http://127.0.0.1/a.jpg\tone\n")
+    source = {"source": "urls", "urls": {"train": {"url": mine.as_uri(), "columns": columns}}}
+    settings = tmp_path / "corpus.json"
+    settings.write_text(json.dumps(source))
+    (tmp_path / "link").symlink_to(mine)
+    arguments = {
+        "settings": ["urls", "--settings", settings, "--output", settings],
+        "list": ["urls", "--settings", settings, "--output", mine],
+        "linked": ["urls", "--settings", settings, "--output", tmp_path / "link"],
+        "urls": ["download", "--settings", settings, "--split", "train", "--urls", mine, "--output", mine],
+    }[name]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(SystemExit):
+        cli.main([str(word) for word in arguments])
+    assert "would be overwritten" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

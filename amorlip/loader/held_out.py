@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from amorlip.common.errors import AmorlipError
 from amorlip.common.files import write_text
+from amorlip.common.images import open_image
 from amorlip.loader.loader import read_index, read_manifest
 from amorlip.tasks.pack import write_shard
 
@@ -45,6 +44,6 @@ def _members(shard: Path, rows: np.ndarray) -> Iterator[tuple[str, bytes]]:
             file.seek(row["caption_offset"])
             # one caption per line: the tokenizer reads any white space as one space
             caption = " ".join(file.read(row["caption_bytes"]).decode("utf-8").split())
-            ending = ENDINGS.get(str(Image.open(BytesIO(image)).format), "jpg")
+            ending = ENDINGS.get(str(open_image(image).format), "jpg")
             yield f"{row['sample_id']:09d}.{ending}", image
             yield f"{row['sample_id']:09d}.txt", f"{caption}\n".encode()

@@ -2,6 +2,7 @@
 
 Nothing that we did not write is overwritten or deleted. A hidden file marks a folder as ours; it is written before
 anything else, because Snakemake deletes task.json before it runs a job again.
+See docs/decisions/2026-11-26-task-folders.md.
 """
 
 from __future__ import annotations
