@@ -37,13 +37,15 @@ class Optimizer(Section):
     """Decoupled weight decay."""
     grad_clip: Positive | None = None
     """Largest global gradient norm; null: no clipping."""
+    grad_clip_parameters: Literal["encoders", "all"] = "encoders"
+    """Parameters whose norm `grad_clip` limits: the encoders', or `all`, logit scale and bias included."""
 
 
 class LogitScaleDrop(Section):
-    """A one-time cut of the logit scale's learning rate."""
+    """A lower learning rate of the logit scale while the temperature is low."""
 
     temperature: Positive
-    """Threshold on the temperature 1/τ: the rate is cut at the first step at or below it."""
+    """Threshold on the temperature 1/τ: the lower rate applies in each step that starts at or below it."""
     factor: Positive
     """What the rate is multiplied with."""
 

@@ -23,7 +23,7 @@ class Update(NamedTuple):
     loss: Tensor
     """Mean over the ranks."""
     grad_norm: Tensor
-    """Of the encoders, before clipping."""
+    """Of the parameters that are clipped together (`grad_clip_parameters`), before clipping."""
     applied: Tensor
     """False: loss or gradient was not finite, and no weight has changed."""
     failed: Tensor
@@ -34,8 +34,8 @@ class Optimizer:
     """AdamW as OpenCLIP uses it, as one object with one state.
 
     Weight decay applies to the encoders' weights; not to gains and biases (all tensors with less than two dimensions),
-    the logit scale and the logit bias. The gradient norm that is clipped is that of the encoders. The logit scale has
-    its own rate or follows the encoders', and is kept in [1, max]. With float16 the loss is scaled
+    the logit scale and the logit bias. The gradient norm that is clipped is that of the encoders or of all parameters.
+    The logit scale has its own rate or follows the encoders', and is kept in [1, max]. With float16 the loss is scaled
     (`torch.amp.GradScaler`).
     """
 
@@ -89,17 +89,12 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that an exact resume needs."""
-        return {
-            "adamw": self.adamw.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "scale_dropped": self.scale_rate.dropped,
-        }
+        return {"adamw": self.adamw.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.adamw.load_state_dict(state["adamw"])
         self.scaler.load_state_dict(state["scaler"])
-        self.scale_rate.dropped.copy_(state["scale_dropped"])
 
     def _has_own_rate(self) -> bool:
         return self.recipe.logit_scale.lr is not None and self.log_scale.requires_grad
@@ -129,10 +124,12 @@ class Optimizer:
         return packed[0]
 
     def _clip(self) -> Tensor:
-        gradients = [p.grad for p in self.encoders if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        # the release clips all parameters, as OpenCLIP does: docs/decisions/2026-11-26-clipped-parameters.md
+        everything = self.recipe.optimizer.grad_clip_parameters == "all"
+        clipped = [*self.encoders, *self.logit_parameters] if everything else self.encoders
+        norm = nn.utils.get_total_norm([p.grad for p in clipped if p.grad is not None], foreach=True)
         if self.recipe.optimizer.grad_clip is not None:
-            nn.utils.clip_grads_with_norm_(self.encoders, self.recipe.optimizer.grad_clip, norm, foreach=True)
+            nn.utils.clip_grads_with_norm_(clipped, self.recipe.optimizer.grad_clip, norm, foreach=True)
         return norm
 
     def _set_rates(self, step: int) -> None:
@@ -143,22 +140,22 @@ class Optimizer:
 
 
 class ScaleRate:
-    """The logit scale's own learning rate: constant, cut once when the temperature 1/τ reaches a threshold.
+    """The logit scale's own learning rate: constant, and lower while the temperature 1/τ is at a threshold or below.
 
-    The rate and whether it was cut are kept on the device, so that comparing τ does not wait for it.
+    Compared again at every step, as in the release and FastCLIP's code: the rate rises again if the temperature does.
+    On the device, so that nothing waits for τ.
     """
 
     def __init__(self, settings: LogitScale, device: torch.device) -> None:
         self.drop = settings.drop
         self.lr = torch.tensor(settings.lr or 0.0, device=device)
-        self.dropped = torch.zeros((), dtype=torch.bool, device=device)
 
     def __call__(self, log_scale: Tensor) -> Tensor:
         """Rate () of the next update, given log τ before it."""
         if self.drop is None:
             return self.lr
-        self.dropped |= (-log_scale.detach()).exp() <= self.drop.temperature
-        return torch.where(self.dropped, self.lr * self.drop.factor, self.lr)
+        is_low = (-log_scale.detach()).exp() <= self.drop.temperature
+        return torch.where(is_low, self.lr * self.drop.factor, self.lr)
 
 
 def logit_parameters(model: nn.Module) -> list[nn.Parameter]:

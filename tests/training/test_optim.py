@@ -63,14 +63,27 @@ def test_first_update_against_float64(build):
     assert update.applied and not update.failed
 
 
-def test_clipping_is_of_the_encoders_alone(build):
-    model = Toy()
-    update = one_step(build(model, optimizer={"lr": 0.1, "grad_clip": 0.5}), model)
-    norm = 0.3 * math.sqrt(20)
+@pytest.mark.parametrize(
+    ("parameters", "bias", "count"),
+    [("encoders", True, 20), ("encoders", False, 20), ("all", True, 22), ("all", False, 21)],
+)
+def test_clipping_is_of_the_encoders_or_of_all_parameters(build, parameters, bias, count):
+    model = Toy(bias)
+    settings = {"lr": 0.1, "grad_clip": 0.5, "grad_clip_parameters": parameters}
+    update = one_step(build(model, optimizer=settings), model)
+    norm = 0.3 * math.sqrt(count)
     assert update.grad_norm.item() == pytest.approx(norm)
-    assert model.matrix.grad[0, 0].item() == pytest.approx(0.3 * 0.5 / norm, rel=1e-5)
-    assert model.logit_scale.grad.item() == pytest.approx(0.3)
-    assert model.logit_bias.grad.item() == pytest.approx(0.3)
+    clipped = pytest.approx(0.3 * 0.5 / norm, rel=1e-5)
+    assert model.matrix.grad[0, 0].item() == clipped
+    for scalar in (model.logit_scale, model.logit_bias) if bias else (model.logit_scale,):
+        assert scalar.grad.item() == (clipped if parameters == "all" else pytest.approx(0.3))
+
+
+def test_a_fixed_logit_scale_has_no_part_in_the_norm_of_all(build):
+    model = Toy(bias=False)
+    model.logit_scale.requires_grad_(False)
+    settings = {"lr": 0.1, "grad_clip": 0.5, "grad_clip_parameters": "all"}
+    assert one_step(build(model, optimizer=settings), model).grad_norm.item() == pytest.approx(0.3 * math.sqrt(20))
 
 
 @pytest.mark.parametrize("where", ["loss", "encoder", "logit_scale"])
@@ -122,20 +135,26 @@ def test_logit_scale_follows_the_encoders_without_a_rate_of_its_own(build):
     assert model.logit_scale.item() == pytest.approx(math.log(10) - 0.02, rel=1e-5)
 
 
-def test_rate_drops_once_at_the_threshold(build):
+def test_rate_is_lower_while_the_temperature_is_at_the_threshold_or_below(build):
+    """Compared at every step: at τ = 11, above the threshold again, the rate is the full one again."""
     model = Toy(bias=False)
     drop = {"temperature": 1 / 12, "factor": 0.25}
     optimizer = build(model, logit_scale={"init": 10.0, "lr": 0.01, "drop": drop})
     rates = []
-    for step, tau in enumerate([10.0, 11.9, 12.1, 11.0]):
+    for step, tau in enumerate([10.0, 11.9, 12.1, 15.0, 11.0, 12.1]):
         with torch.no_grad():
             model.logit_scale.fill_(math.log(tau))
         one_step(optimizer, model, step=step)
         rates.append(optimizer.scale_learning_rate().item())
-    np.testing.assert_allclose(rates, [0.01, 0.01, 0.0025, 0.0025], rtol=1e-6)
-    other = build(Toy(bias=False), logit_scale={"init": 10.0, "lr": 0.01, "drop": drop})
-    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    assert other.scale_rate(torch.tensor(0.0)).item() == pytest.approx(0.0025)
+    np.testing.assert_allclose(rates, [0.01, 0.01, 0.0025, 0.0025, 0.01, 0.0025], rtol=1e-6)
+
+
+def test_a_state_with_the_former_latched_threshold_is_still_read(build):
+    model = Toy(bias=False)
+    optimizer = build(model)
+    one_step(optimizer, model)
+    state = {**copy.deepcopy(optimizer.state_dict()), "scale_dropped": torch.tensor(True)}
+    build(Toy(bias=False)).load_state_dict(state)
 
 
 def test_a_fixed_logit_scale_is_left_alone(build):
