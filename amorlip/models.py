@@ -6,6 +6,7 @@ file's name without the ending.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -165,7 +166,19 @@ def export(model: nn.Module, path: Path | str) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     bias = state.pop("logit_bias", None)
     metadata = {} if bias is None else {"logit_bias": repr(bias.item())}
-    write_bytes(path, save(state, metadata={"format": "pt", **metadata}))
+    write_bytes(path, _sorted_metadata(save(state, metadata={"format": "pt", **metadata})))
+
+
+def _sorted_metadata(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted: safetensors itself writes them in random order, from a hash map.
+
+    The same weights are then the same bytes. Format: 8 bytes for the header's length, the header as JSON, the tensors.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return content[:8] + text.ljust(length) + content[8 + length :]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from safetensors import safe_open
 
 from amorlip import models
 from amorlip.common.errors import AmorlipError
@@ -161,3 +162,16 @@ def test_the_evaluation_transform_in_two_parts_is_openclips(mode, interpolation,
     found = parts.normalize(levels)
     assert torch.equal(found, expected) and found.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(parts(image), one) for image, one in zip(pictures, expected, strict=True))
+
+
+def test_the_same_weights_are_the_same_file(tmp_path):
+    """Also with a logit bias, whose metadata safetensors would write in random order."""
+    model = models.create("demo", seed=0, logit_bias_init=-10.0)
+    written = set()
+    for number in range(8):
+        models.export(model, tmp_path / f"{number}.safetensors")
+        written.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(written) == 1
+    with safe_open(tmp_path / "0.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt", "logit_bias": "-10.0"}
+    assert models.load(tmp_path / "0.safetensors", "demo")
