@@ -14,6 +14,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 setup: $(VENV)/.complete
 
 $(VENV)/.complete: envs/requirements.lock envs/bootstrap.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.platform == "linux" or sys.exit("amorlip runs on Linux only; see README, troubleshooting")'
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r envs/bootstrap.lock

@@ -86,6 +86,14 @@ def config(files: list[Path]) -> None:
     print(yaml.safe_dump(runs, sort_keys=False), end="")
 
 
+def export(run: Path, output: Path) -> None:
+    """Write a trained run as a folder that OpenCLIP loads ("local-dir:FOLDER"), with a model card."""
+    from amorlip.reporting import model_folder
+
+    model_folder.write(run, output)
+    print(f'{output}: open_clip.create_model_and_transforms("local-dir:{output}") loads it')
+
+
 def bench(what: str, output: Path, tiny: bool) -> None:
     """Measure time and memory next to other projects' code; write a JSON file and a Markdown table."""
     measuring = importlib.import_module(f"amorlip.bench.{what}")
@@ -129,6 +137,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "folder that holds a folder for each epoch task",
     },
     "checkpoint-every-steps": {"type": int, "required": False, "help": "steps between checkpoints"},
+    "from-start": {
+        "action": "store_true",
+        "required": False,
+        "help": "train again from the first step; the checkpoints so far are set aside",
+    },
     "run": {"type": Path, "required": False, "help": "folder of a trained run"},
     "model": {"required": False, "help": "OpenCLIP architecture, instead of a run"},
     "pretrained": {"required": False, "help": "path of a weights file, or OpenCLIP's name of weights to download"},
@@ -155,7 +168,7 @@ STAGES = {
         "Build, download or link the files of one evaluation task.",
         "settings artwork validation output allow-missing",
     ),
-    "train": ("Train one model.", "settings shards output tasks workers checkpoint-every-steps"),
+    "train": ("Train one model.", "settings shards output tasks workers checkpoint-every-steps from-start"),
     "evaluate": (
         "Evaluate one model on one task: a trained run (--run), or any OpenCLIP model (--model and --pretrained).",
         "settings run model pretrained key folder output predictions workers",
@@ -188,6 +201,9 @@ def parser() -> argparse.ArgumentParser:
     add("config", str(config.__doc__), "", config).add_argument(
         "files", type=Path, nargs="*", metavar="FILE", help="top-level files, later ones over earlier ones"
     )
+    add("export", str(export.__doc__), "output", export).add_argument(
+        "run", type=Path, help="folder of the trained run, results/STUDY/runs/SCALE/RUN"
+    )
     add("bench", str(bench.__doc__), "output tiny", bench).add_argument("what", choices=BENCHES, help="what to measure")
     return top
 
@@ -219,6 +235,9 @@ def main(arguments: list[str] | None = None) -> None:
     # albumentations, which img2dataset imports, looks up its newest version on the network unless this is set
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     args = parser().parse_args(arguments)
+    if sys.platform != "linux":  # shared memory, forked loaders and /proc differ elsewhere
+        print(f"amorlip {args.command}: runs on Linux only, and this is {sys.platform}; see README", file=sys.stderr)
+        sys.exit(1)
     try:
         options = vars(args).copy()
         options.pop("command")

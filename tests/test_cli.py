@@ -114,6 +114,14 @@ def test_an_interrupt_ends_with_130(monkeypatch, capsys):
     assert capsys.readouterr().err == "amorlip study_config: interrupted\n"
 
 
+def test_another_system_than_linux_is_one_clear_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SystemExit) as left:
+        cli.main(["schema"])
+    assert left.value.code == 1
+    assert capsys.readouterr().err == "amorlip schema: runs on Linux only, and this is darwin; see README\n"
+
+
 def test_config_prints_complete_recipes():
     done = run("config", "config/config.yaml")
     assert done.returncode == 0, done.stderr
