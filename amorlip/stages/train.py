@@ -22,6 +22,7 @@ def run(
     tasks: Path | None = None,
     workers: int | None = None,
     checkpoint_every_steps: int | None = None,
+    from_start: bool = False,
 ) -> None:
     """Train one model. Several ranks are started as torchrun starts them, which can also be done by hand.
 
@@ -32,6 +33,7 @@ def run(
         tasks: the folder with a folder for each task.
         workers: data-loading processes; None: the recipe's.
         checkpoint_every_steps: steps between checkpoints; None: the recipe's.
+        from_start: do not resume from the run's checkpoints, which are set aside.
 
     Raises:
         AmorlipError: if the settings are wrong, or do not fit the shards.
@@ -47,7 +49,7 @@ def run(
     if defined and tasks is None:
         raise AmorlipError(f"--tasks is missing: the folder with the folder of {next(iter(defined))}")
     folders = {name: _task(name, keys, tasks / name) for name, keys in defined.items()} if tasks else {}
-    loop.train(_with_speed(run, workers, checkpoint_every_steps), shards, output, folders)
+    loop.train(_with_speed(run, workers, checkpoint_every_steps), shards, output, folders, from_start=from_start)
 
 
 def _with_speed(run: Run, workers: int | None, checkpoint_every_steps: int | None) -> Run:

@@ -10,12 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
+from amorlip.common import provenance
 from amorlip.common.errors import AmorlipError
 from amorlip.config.run import Run
 from amorlip.training import progress
 from amorlip.training.metrics import Metrics
 from amorlip.training.optim import Update
-from amorlip.training.records import EpochRecord, RunRecord, StepRecord
+from amorlip.training.records import EpochRecord, RunRecord, Start, StepRecord
 from amorlip.training.session import Session
 from amorlip.training.step import Outcome
 
@@ -34,11 +35,15 @@ class Journal:
         self.window = progress.Window(session.world.device)
         self.marks = {"window_step": 0, "window_seconds": 0.0, "epoch_seconds": 0.0}
         self.training, self.wall = progress.Clock(), progress.Clock()
+        self.starts: list[Start] = []
         if state is not None:
+            # checkpoints of earlier versions have no starts
+            self.starts = [Start.model_validate(start) for start in state.get("starts", [])]
             self.window.load(state["window"])
             self.marks = dict(state["marks"])
             self.training, self.wall = progress.Clock(state["training_seconds"]), progress.Clock(state["wall_seconds"])
         self.metrics = Metrics(folder / "metrics.jsonl", board, until_step=step) if session.world.is_main else None
+        self._note_start(step)
         if self.metrics:
             self._introduce(self.metrics, step, state)
 
@@ -52,6 +57,7 @@ class Journal:
             "training_seconds": self.training.seconds,
             "wall_seconds": self.wall.seconds,
             "records": len(self.metrics.records) if self.metrics else 0,
+            "starts": [start.model_dump() for start in self.starts],
         }
 
     def paused(self) -> AbstractContextManager[None]:
@@ -125,9 +131,28 @@ class Journal:
         if self.metrics:
             self.metrics.close()
 
+    def _by(self) -> str:
+        """Which code has trained the run, if this one differs."""
+        last = self.starts[-1] if self.starts else None
+        if last is None or last.source_digest == provenance.source_digest():
+            return ""
+        return (
+            f". Other code trained it (revision {last.git_revision}); "
+            "to train again: snakemake --forcerun train, or amorlip train --from-start"
+        )
+
+    def _note_start(self, step: int) -> None:
+        """Add this process to `starts`, unless there is nothing left to train or it equals the process before."""
+        here = _this_process(step + 1)
+        before = self.starts[-1].model_copy(update={"from_step": step + 1}) if self.starts else None
+        if step < self.session.steps and here != before:
+            self.starts.append(here)
+
     def _introduce(self, metrics: Metrics, step: int, state: dict[str, Any] | None) -> None:
         session, recipe = self.session, self.session.recipe
         place = f"resumed after step {step}" if step else "from the start"
+        if step == session.steps:
+            place = f"already trained: its files are written again, and no step is trained{self._by()}"
         steps, world = session.loader.steps_per_epoch, session.world
         logger.info(
             f"{recipe.model} by '{session.run.objective}', {session.loader.samples} pairs of {recipe.corpus}, "
@@ -146,6 +171,16 @@ class Journal:
 def identity(run: Run) -> dict[str, Any]:
     """What identifies a run in every file about it."""
     return {"scale": run.scale, "method": run.method, "variant": run.variant, "seed": run.seed}
+
+
+def _this_process(first_step: int) -> Start:
+    return Start(
+        from_step=first_step,
+        git_revision=provenance.revision(),
+        source_digest=provenance.source_digest(),
+        versions=provenance.versions(),
+        **provenance.machine(),
+    )
 
 
 def _facts(session: Session) -> RunRecord:

@@ -14,7 +14,18 @@ from amorlip.common.errors import AmorlipError, one_line
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.config.run import Run
 from amorlip.loader.loader import Batch
-from amorlip.training import checkpoint, distributed, progress, results, rng, session, signals, towers, transfer
+from amorlip.training import (
+    checkpoint,
+    distributed,
+    progress,
+    restart,
+    results,
+    rng,
+    session,
+    signals,
+    towers,
+    transfer,
+)
 from amorlip.training.journal import Journal
 from amorlip.training.session import Session
 from amorlip.training.signals import StopRequest
@@ -28,11 +39,12 @@ TaskFolders = dict[str, tuple[TaskDefinition, Path] | None]
 """Name → a task and the folder of its files; None where the set is not available and may be missing."""
 
 
-def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders) -> None:
+def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders, *, from_start: bool = False) -> None:
     """Train `run` on the shards in `shards` (with manifest.json and index.parquet) and write its results to `output`.
 
     Call it in each of the recipe's ranks: alone, or in every process that torchrun starts. It resumes from the last
     checkpoint of the same settings and corpus, if there is one; if that is the final one, it only writes the results.
+    With `from_start`, or after a request (see `restart`), the checkpoints so far are set aside first.
     `task_folders` holds the recipe's `epoch_tasks`, which are evaluated after each epoch unless they are missing.
 
     On the CPU a run that was killed at any point and started again ends in the same weights, bit by bit, as one that
@@ -46,6 +58,8 @@ def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders) -> No
     with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world, signals.listening() as request:
         alone = files.locked(output) if world.is_main else nullcontext()
         with alone, progress.log_to(output / "train.log", world, f"{run.scale}/{run.name}"):
+            if from_start and world.is_main:
+                restart.request(output)
             if towers.wants_compilation(run.recipe.compile, world.device):
                 towers.compile_into(output / "compiled")
             trainer = Trainer(session.build(run, shards, world), output, task_folders)
@@ -154,6 +168,11 @@ class Trainer:
         """Rank 0 chooses the checkpoint; every rank reads it."""
         found = None
         if self.world.is_main:
+            replaced = restart.set_aside(self.output, self.checkpoints.folder)
+            if replaced:
+                logger.info(
+                    "trained again from the start; the checkpoints so far are in %s, delete them if unused", replaced
+                )
             self.checkpoints.tidy()
             found = self.checkpoints.latest()
             others = sorted(folder.name for folder in self.checkpoints.folder.parent.glob("*/"))

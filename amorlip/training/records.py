@@ -85,6 +85,23 @@ class CorpusRecord(BaseModel):
     pairs: int
 
 
+class Start(BaseModel):
+    """The code and machine of a start of the run that trained, unless they are those of the start before."""
+
+    from_step: int
+    """First step that it computed (counted from 1)."""
+    git_revision: str | None
+    """Commit of the code, with `+changes` if files differed from it; null outside a git checkout."""
+    source_digest: str
+    """Of the package's Python files, which tells uncommitted changes apart."""
+    versions: dict[str, str]
+    """Package → version."""
+    platform: str
+    device: str
+    cpu_capability: str
+    cuda: str | None
+
+
 class Provenance(JsonRecord):
     """provenance.json: what a run's weights were computed with."""
 
@@ -103,13 +120,14 @@ class Provenance(JsonRecord):
     """Name of the run's folder of checkpoints."""
     ranks: int
     platform: str
+    """This and the following keys are those of the last start that trained; a repeated export changes nothing."""
     device: str
     cpu_capability: str
     cuda: str | None
     git_revision: str | None
-    """Commit of the code; null outside a git checkout."""
     versions: dict[str, str]
-    """Package → version."""
+    starts: list[Start]
+    """What computed the weights, in order. Empty if an earlier version of this package did, which did not record it."""
 
 
 Record = RunRecord | StepRecord | EpochRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from amorlip import models
-from amorlip.common import files, provenance
+from amorlip.common import files
 from amorlip.config.run import RUN_FILE, write_run
 from amorlip.training.journal import Journal, identity
 from amorlip.training.metrics import Metrics
@@ -13,6 +13,7 @@ from amorlip.training.records import CorpusRecord, Provenance
 from amorlip.training.session import Session
 
 PROVENANCE, METRICS, WEIGHTS = "provenance.json", "metrics.jsonl", "model.safetensors"
+UNKNOWN = "unknown"
 
 
 def write(session: Session, journal: Journal, metrics: Metrics, output: Path) -> None:
@@ -28,6 +29,8 @@ def write(session: Session, journal: Journal, metrics: Metrics, output: Path) ->
 
 def _provenance(session: Session, journal: Journal) -> Provenance:
     recipe, loader = session.recipe, session.loader
+    # not what this process is: it may only export what another one has trained
+    last = journal.starts[-1] if journal.starts else None
     return Provenance(
         **identity(session.run),
         corpus=CorpusRecord(name=recipe.corpus, digest=loader.digest, pairs=loader.samples),
@@ -38,7 +41,11 @@ def _provenance(session: Session, journal: Journal) -> Provenance:
         wall_seconds=journal.wall.seconds,
         checkpoints=journal.folder.name,
         ranks=session.world.size,
-        **provenance.machine(),
-        git_revision=provenance.revision(),
-        versions=provenance.versions(),
+        platform=last.platform if last else UNKNOWN,
+        device=last.device if last else UNKNOWN,
+        cpu_capability=last.cpu_capability if last else UNKNOWN,
+        cuda=last.cuda if last else None,
+        git_revision=last.git_revision if last else None,
+        versions=last.versions if last else {},
+        starts=journal.starts,
     )

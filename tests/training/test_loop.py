@@ -14,15 +14,20 @@ import torch
 import yaml
 
 from amorlip import models
-from amorlip.common import files
+from amorlip.common import files, provenance
 from amorlip.common.errors import AmorlipError
 from amorlip.config.benchmark import Task
 from amorlip.config.run import Run
 from amorlip.evaluation import suite
 from amorlip.evaluation.record import Scores
-from amorlip.training import checkpoint, loop, signals
+from amorlip.objectives import amorlip as objectives_amorlip
+from amorlip.objectives.base import Loss
+from amorlip.training import checkpoint, loop, restart, signals
 from amorlip.training import records as training_records
+from amorlip.training.journal import Journal
+from amorlip.training.records import Provenance
 
+CLOCKS = {"training_seconds", "wall_seconds"}
 TIMES = {"samples_per_s", "seconds"}
 TASK = Task(title="t", kind="classification", main_metric="acc1", source={"kind": "folder", "path": "x"})
 AMORLIP = {"t_lambda": 1, "rho": 6.5, "rho_schedule": [{"from_fraction": 0.5, "value": -8.0}]}
@@ -64,9 +69,9 @@ def test_results_are_complete_and_the_weights_come_last(finished):
     times = [(output / name).stat().st_mtime_ns for name in names]
     assert times == sorted(times)
     assert Run(**yaml.safe_load((output / "run.yaml").read_text())) == run
-    provenance = json.loads((output / "provenance.json").read_text())
-    assert provenance["corpus"] == {"name": "tiny", "digest": f"{44:064d}", "pairs": 44}
-    assert (provenance["seed"], provenance["samples_seen"], provenance["skipped_steps"]) == (0, 120, 0)
+    found = json.loads((output / "provenance.json").read_text())
+    assert found["corpus"] == {"name": "tiny", "digest": f"{44:064d}", "pairs": 44}
+    assert (found["seed"], found["samples_seen"], found["skipped_steps"]) == (0, 120, 0)
     assert "tiny/amorlip_l2log-seed0: step 15/15  epoch 3/3" in (output / "train.log").read_text()
     assert list((output / "tensorboard").glob("events*"))
     trained, start = models.load(output / "model.safetensors", "tiny").network, models.create("tiny", seed=0)
@@ -133,6 +138,88 @@ def test_a_finished_run_is_only_exported_again(finished, corpus, monkeypatch):
     loop.train(run, corpus, output, {})
     assert weights(output) == before
     assert records(output) == lines
+
+
+def provenance_of(output: Path) -> Provenance:
+    return Provenance.read(output / "provenance.json")
+
+
+def test_a_repeated_export_names_the_code_that_trained(finished, corpus, monkeypatch):
+    """Though the code is another by then; the log says that nothing was trained."""
+    run, output = finished
+    before = provenance_of(output)
+    assert [start.from_step for start in before.starts] == [1]
+    (output / "model.safetensors").unlink()
+    monkeypatch.setattr(provenance, "revision", lambda: "new")
+    monkeypatch.setattr(provenance, "source_digest", lambda: "new")
+    loop.train(run, corpus, output, {})
+    assert provenance_of(output).model_dump(exclude=CLOCKS) == before.model_dump(exclude=CLOCKS)
+    log = (output / "train.log").read_text().splitlines()
+    assert "already trained: its files are written again, and no step is trained" in log[-2]
+    assert f"Other code trained it (revision {before.git_revision}); to train again: snakemake --forcerun" in log[-2]
+
+
+def test_a_run_that_two_revisions_computed_names_both(finished, corpus, tmp_path, monkeypatch):
+    run, _ = finished
+    for step, revision in ((3, "first"), (7, "second"), (9, "second"), (None, "third")):
+        with monkeypatch.context() as patch:
+            patch.setattr(provenance, "revision", lambda revision=revision: revision)
+            if step is None:
+                loop.train(run, corpus, tmp_path, {})
+                break
+            signal_at(patch, step)
+            with pytest.raises(signals.Interrupted):
+                loop.train(run, corpus, tmp_path, {})
+    found = provenance_of(tmp_path)
+    assert [(start.from_step, start.git_revision) for start in found.starts] == [
+        (1, "first"),
+        (4, "second"),
+        (10, "third"),
+    ]
+    assert found.git_revision == "third"
+
+
+@pytest.mark.parametrize("step", [7, None])
+@pytest.mark.parametrize("by_request", [True, False])
+def test_a_run_is_trained_again_from_its_start_on_request(finished, corpus, tmp_path, monkeypatch, step, by_request):
+    """A finished or unfinished one, by other code, which is edited so that all losses are three times as large."""
+    run, output = finished
+    with monkeypatch.context() as patch:
+        if step:
+            signal_at(patch, step)
+            with pytest.raises(signals.Interrupted):
+                loop.train(run, corpus, tmp_path, {})
+        else:
+            loop.train(run, corpus, tmp_path, {})
+    original = objectives_amorlip.AmorlipObjective.compute
+    scaled = lambda self, features: Loss(3 * original(self, features).loss)  # noqa: E731
+    monkeypatch.setattr(objectives_amorlip.AmorlipObjective, "compute", scaled)
+    monkeypatch.setattr(provenance, "revision", lambda: "edited")
+    if by_request:
+        restart.request(tmp_path)
+    loop.train(run, corpus, tmp_path, {}, from_start=not by_request)
+    assert [(start.from_step, start.git_revision) for start in provenance_of(tmp_path).starts] == [(1, "edited")]
+    assert weights(tmp_path) != weights(output)
+    assert len(records(tmp_path)) == len(records(output))
+    folders = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert len(folders) == 2 and folders[1] == f"{folders[0]}-replaced-1"
+    assert "trained again from the start" in (tmp_path / "train.log").read_text()
+    assert not (tmp_path / restart.MARKER).exists()
+    again = weights(tmp_path)
+    loop.train(run, corpus, tmp_path, {})  # without a new request it is finished
+    assert weights(tmp_path) == again and len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def test_a_checkpoint_of_an_earlier_version_has_unknown_provenance(finished, corpus, tmp_path, monkeypatch):
+    run, _ = finished
+    written = Journal.state_dict
+    without = lambda self: {key: value for key, value in written(self).items() if key != "starts"}  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "state_dict", without)
+        loop.train(run, corpus, tmp_path, {})
+    loop.train(run, corpus, tmp_path, {})
+    found = provenance_of(tmp_path)
+    assert (found.starts, found.git_revision, found.device) == ([], None, "unknown")
 
 
 def test_a_damaged_newest_checkpoint_costs_only_its_steps(finished, corpus, tmp_path, monkeypatch):
@@ -252,7 +339,7 @@ def test_missing_records_are_noticed(finished, corpus, make_run, tmp_path, monke
 HOLD = """
 import sys, time
 from pathlib import Path
-from amorlip.common import files
+from amorlip.common import files, provenance
 with files.locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
