@@ -55,7 +55,7 @@ def test_training_leaves_out_tasks_that_are_missing(tmp_path, monkeypatch, capsy
     (tmp_path / "there").mkdir()
     (tmp_path / "there/task.json").write_text(json.dumps({"source": {"kind": "folder", "path": "x"}, "files": {}}))
     trained = []
-    monkeypatch.setattr(loop, "train", lambda run, shards, output, tasks: trained.append(tasks))
+    monkeypatch.setattr(loop, "train", lambda run, shards, output, tasks, **_: trained.append(tasks))
     recipe = {"corpus": "mini", "model": "demo", "batch_size": 8, "epochs": 1, "optimizer": {"lr": 1e-3}}
     run = {"scale": "mini", "method": "clip", "seed": 0, "objective": "clip", "settings": {}, "recipe": recipe}
     task = {"kind": "classification", "main_metric": "acc1"}
@@ -74,7 +74,7 @@ def test_an_option_that_is_left_out_is_the_recipes(tmp_path, monkeypatch, given)
     recipe = {"corpus": "mini", "model": "demo", "batch_size": 8, "epochs": 1, "optimizer": {"lr": 1e-3}, **keys}
     run = {"scale": "mini", "method": "clip", "seed": 0, "objective": "clip", "settings": {}, "recipe": recipe}
     trained = []
-    monkeypatch.setattr(loop, "train", lambda run, *arguments: trained.append(run.recipe))
+    monkeypatch.setattr(loop, "train", lambda run, *arguments, **_: trained.append(run.recipe))
     command = ["train", "--settings", json.dumps({"run": run}), "--shards", "x", "--output", "y"]
     cli.main(command)
     cli.main([*command, "--workers", "2", "--checkpoint-every-steps", "3"])
