@@ -1,4 +1,4 @@
-"""The configuration: layers, messages, and what a study asks for."""
+"""The configuration: layers, messages, and the runs of a study."""
 
 from __future__ import annotations
 

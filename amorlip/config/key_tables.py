@@ -76,7 +76,7 @@ def _shared(sections: Iterable[type[Section]]) -> list[type[Section]]:
 
 
 def _base(section: type[Section]) -> type[Section] | None:
-    """The type that an objective's settings have in common with another one's, and that is no objective itself."""
+    """The parent type that an objective's settings share with another objective's, if it is not an objective itself."""
     base = section.__bases__[0]
     return None if base is Section or base in OBJECTIVES.values() else base
 

@@ -55,9 +55,9 @@ class Amorlip(Section):
     normalizer: Literal["combined", "target"] = "combined"
     """λ of stage II: `combined` is Z_comb of the batch, `target` the output of the target networks."""
     bias_init: Literal["data", "zero"] = "data"
-    """Output bias of a fresh network: `data` is the mean log Z_comb of the first batch, `zero` is PyTorch's start."""
+    """Initial output bias of the networks: `data` is the mean log Z_comb of the first batch, `zero` is PyTorch's."""
     reinitialize: bool = True
-    """Start each epoch with fresh online and target networks and a fresh Adam."""
+    """Start each epoch with new online and target networks and a new Adam."""
     amortize: Literal["all", "negatives"] = "all"
     """`negatives`: networks estimate Z without the pair itself, whose term is added at use."""
     negatives: Literal["global", "local"] = "global"

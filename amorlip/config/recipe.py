@@ -1,4 +1,4 @@
-"""Keys of a recipe: all that decides a training run besides the method. A part of `config/scales/*.yaml`."""
+"""Keys of a recipe, a part of `config/scales/*.yaml`: everything that decides a training run, except the method."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Optimizer(Section):
     beta2: Fraction = 0.98
     """Decay of the second moment."""
     eps: Positive = 1e-6
-    """Added to the denominator."""
+    """ε, added to the denominator."""
     weight_decay: NonNegative = 0.2
     """Decoupled weight decay."""
     grad_clip: Positive | None = None
@@ -47,18 +47,18 @@ class LogitScaleDrop(Section):
     temperature: Positive
     """Threshold on the temperature 1/τ: the lower rate applies in each step that starts at or below it."""
     factor: Positive
-    """What the rate is multiplied with."""
+    """The rate is multiplied by this."""
 
 
 class LogitScale(Section):
     """The logit scale τ = 1/temperature, learned as log τ."""
 
     init: Positive = 1 / 0.07
-    """Value at the start."""
+    """Initial value."""
     max: Positive = 100.0
     """Upper bound, enforced after each step (the lower one is 1)."""
     learnable: bool = True
-    """false keeps it at `init`."""
+    """false: it stays at `init`."""
     lr: Positive | None = None
     """Constant learning rate without warmup; null: the encoders' rate and schedule."""
     drop: LogitScaleDrop | None = None
@@ -103,7 +103,7 @@ class LoaderSettings(Section):
     workers: Annotated[Natural, Affects.NOTHING] = 1
     """Decoding processes per rank; 0 decodes in the training process."""
     shuffle_window: Natural = 0
-    """Shards that are shuffled together; 0: the whole corpus at once (needs fast random access)."""
+    """Shards that are shuffled together; 0: the whole corpus at once, which needs fast random access."""
 
 
 class Recipe(Section):
@@ -127,16 +127,16 @@ class Recipe(Section):
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Autocast of the encoders on a GPU; on a CPU always float32."""
     compile: Literal["auto", "always", "never"] = "auto"
-    """Compile the encoders (torch.compile) in the first step, which then takes minutes; `auto`: on a GPU only."""
+    """Compile the encoders (torch.compile) in the first step, which takes minutes; `auto`: on a GPU only."""
     activation_checkpointing: bool = False
-    """Keep of each block of the encoders its input only and compute the rest again in the backward pass: less memory,
-    a third more work."""
+    """Keep only the input of each block of the encoders, and compute the rest again in the backward pass: less memory,
+    a third more computation."""
     optimizer: Optimizer
     """The encoders' optimizer."""
     logit_scale: LogitScale = LogitScale()
     """The logit scale."""
     logit_bias_init: Float | None = None
-    """Start of the learned bias of the logits (SigLIP); null: no bias."""
+    """Initial value of the learned bias of the logits (SigLIP); null: no bias."""
     schedule: Schedule = Schedule()
     """Learning-rate schedule."""
     augmentation: Augmentation = Augmentation()
@@ -148,7 +148,7 @@ class Recipe(Section):
     checkpoint_every_steps: Annotated[Count, Affects.NOTHING] = 1000
     """Steps between checkpoints (one more is written at the end of each epoch)."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
-    """A non-finite loss or gradient: `stop` at the next logging window, or `skip` the step and count it."""
+    """If a loss or gradient is not finite: `stop` at the next logging window, or `skip` the step and count it."""
     epoch_tasks: list[str] = []
     """Tasks of the benchmark that are evaluated after each epoch, inside training."""
 

@@ -14,7 +14,7 @@ from amorlip.config.recipe import Recipe
 
 
 class Run(Section):
-    """One training run, resolved: what `amorlip train` gets, and writes beside its results."""
+    """One training run, resolved: what `amorlip train` gets, and writes next to its results."""
 
     scale: Name
     """The scale's name."""

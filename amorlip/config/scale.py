@@ -1,4 +1,4 @@
-"""Keys of `config/scales/*.yaml`: corpus, model, recipe, and what each job asks the cluster for."""
+"""Keys of `config/scales/*.yaml`: corpus, model, recipe, and the resources of each job."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from amorlip.config.recipe import Recipe
 
 
 class Resources(Section):
-    """What a job asks the cluster for; changing these reruns nothing."""
+    """What a job requests from the cluster. Changing these keys runs nothing again."""
 
     cpus: Count = 1
     """CPU cores."""
     workers: Natural | None = None
-    """Data-loading processes of an evaluation (a training run's are in its recipe); null: one less than `cpus`."""
+    """Data-loading processes of an evaluation; null: one less than `cpus`. Those of training are in the recipe."""
     gpus: Natural = 0
     """GPUs."""
     mem_mb: Count = 4000
@@ -32,7 +32,7 @@ class EvaluationSettings(Section):
     batch_size: Count = 64
     """Images or texts per forward pass."""
     full_predictions: bool = False
-    """Keep scores in the parquet files: of every class, of the ten texts or images ranked best, of every candidate."""
+    """Also write scores to the parquet files: of every class; of the ten best texts or images; of every candidate."""
 
 
 class Scale(Section):

@@ -13,13 +13,17 @@ from amorlip.config.benchmark import Task
 from amorlip.config.corpus import Corpus
 from amorlip.config.load import merge, read_yaml
 from amorlip.config.recipe import Recipe
+from amorlip.config.scale import Scale
 from tests.helpers import REPOSITORY
+from tests.test_stage_settings import load
+from tests.test_stage_settings import settings as stages
 
 CONFIG = REPOSITORY / "config"
 OTHER = {
     "corpus": "other", "model": "RN50", "micro_batch_size": 64, "ranks": 2, "epoch_tasks": ["digits"],
     "drop": {"temperature": 0.03, "factor": 0.5}, "init": 10.0, "max": 50.0, "crop_scale_min": 0.7,
-    "crop_scale_max": 0.9, "encode_format": "webp", "encode_quality": 5,
+    "crop_scale_max": 0.9, "encode_format": "webp", "encode_quality": 5, "workers": 3,
+    "published_pairs": 5,
 }  # fmt: skip
 """Values of keys for which `other` finds none, since they depend on other keys or are not simple."""
 
@@ -94,6 +98,30 @@ def test_the_marked_keys_are_those_that_change_no_result(section, data, marked):
         if is_marked:
             before, after = changed(section, data, path, annotation)
             assert before == after, path
+
+
+DATA = {
+    "scales": (Scale, read_yaml(CONFIG / "scales" / "demo.yaml")),
+    "corpora": (Corpus, read_yaml(CONFIG / "corpora" / "demo.yaml")),
+}
+STAGES = [
+    (kind, path, annotation)
+    for kind, (section, _) in DATA.items()
+    for path, annotation, marked in leaves(section)
+    if marked
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "annotation"), STAGES, ids=lambda value: str(value)[:40])
+def test_a_marked_key_changes_the_settings_of_no_stage_but_those_that_show_it(kind, path, annotation):
+    section, data = DATA[kind]
+    value: Any = section.model_validate(data).model_dump()
+    for key in path:
+        value = value[key]
+    new = 4 if path[-1] == "cpus" else 0 if path[-1] == "gpus" else other(path[-1], annotation, value)
+    before, after = (stages(load(**changes)) for changes in ({}, {"overrides": {kind: {"demo": put(path, new)}}}))
+    differing = {stage for stage in before if before[stage] != after[stage]}
+    assert differing <= {"study_config", "table", "figure"}
 
 
 def test_a_mark_below_a_list_or_mapping_is_seen():
