@@ -48,6 +48,7 @@ def loop(run: Run, shards: Path) -> Callable[[int], None]:
 
 def _adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     settings = recipe.optimizer
+    # as OpenCLIP's training script groups them
     gains = [p for p in model.parameters() if p.ndim < 2]
     weights = [p for p in model.parameters() if p.ndim >= 2]
     groups = [{"params": gains, "weight_decay": 0.0}, {"params": weights, "weight_decay": settings.weight_decay}]

@@ -127,6 +127,7 @@ def step_of(case: Case, device: str) -> Callable[[], None]:
     settings = {"t_online": case.t_online or never, "f_d": case.f_d} if case.method in AMORLIP else {}
     context = Context(case.dim, case.batch, case.batch, epochs=2, steps_per_epoch=never, seed=0, device=device)
     objective = registry.create(case.method, settings, context)
+    # the second epoch, in which β > 0 and the previous networks are evaluated
     objective.start_epoch(0)
     objective.start_epoch(1)
     features.step = never + (0 if case.t_online else 1)

@@ -57,7 +57,7 @@ class SyntheticPairs:
         tokens = torch.randint(1, model.vocab_size, (self.batch_size, model.context_length), generator=generator)
         ids = torch.randperm(samples, generator=generator)[: self.batch_size]
         self.batch = Batch(images, tokens, ids)
-        if torch.cuda.is_available():
+        if torch.cuda.is_available():  # as the loader's, so that copies overlap with computation
             self.batch = Batch(*(tensor.pin_memory() for tensor in self.batch))
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:

@@ -37,7 +37,7 @@ def _by_onednn(tensor: Tensor) -> bool:
 
 
 class _Linear(torch.autograd.Function):
-    """The operator has no gradient of its own."""
+    """The operator does not define a gradient."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:

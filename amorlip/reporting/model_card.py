@@ -71,7 +71,7 @@ with torch.no_grad():
 
 {licenses}
 
-Use it for research. A model of this size and corpus is no basis for decisions about people.
+Use it for research only, not for decisions about people.
 """
 
 

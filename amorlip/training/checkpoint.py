@@ -25,10 +25,10 @@ NOT_RESULTS = {
     "activation_checkpointing": True,
     "compile": True,
 }
-"""Keys of a recipe that change no weight (`compile`: but for rounding): a run goes on from its checkpoint when they
-change."""
+"""Keys of a recipe that change no weight (`compile`: except for rounding). A change of them keeps the checkpoint."""
 
 KEPT = 2
+"""Checkpoints that are kept: if the newest is damaged, the run resumes from the one before."""
 
 
 def key(run: Run, corpus_digest: str, architecture: dict[str, Any]) -> str:
@@ -54,6 +54,7 @@ class Checkpoints:
         with files.atomic_path(path) as temporary:
             _write(state, temporary)
             digest = files.sha256(temporary)
+        # a kill in between leaves weights without a checksum, which do not count
         files.write_json(path.with_suffix(".json"), {"step": step, "sha256": digest})
         for old in self._steps()[:-KEPT]:
             self._delete(old)

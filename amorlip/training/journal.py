@@ -79,6 +79,7 @@ class Journal:
 
     def close_window(self, outcome: Outcome, step: int) -> None:
         """Record the steps since the last record. All ranks call it."""
+        # waits for the GPU, once per window
         numbers = self.window.close(outcome.update, self._logged(outcome))
         self.require_healthy()
         session, now = self.session, self.training.seconds
@@ -161,7 +162,7 @@ class Journal:
         )
         if state is None:
             metrics.append(_facts(session))
-        elif len(metrics.records) < state["records"]:
+        elif len(metrics.records) < state["records"]:  # someone deleted or cut the file
             raise AmorlipError(
                 f"{metrics.path} has {len(metrics.records)} records up to the checkpoint of step {step}, but "
                 f"{state['records']} were written; delete {self.folder} to train from the start"

@@ -91,6 +91,7 @@ class Trainer:
 
     def train(self, request: StopRequest) -> None:
         """Train from the current step to the end. Raises Interrupted after a signal, once the current step is saved."""
+        # resumed at the end of an epoch: a kill may have come before its evaluation was recorded
         if self.step and self.step % self.steps_per_epoch == 0:
             self._finish_epoch()
         batches = transfer.to_device(self._batches(), self.world.device)
@@ -135,6 +136,7 @@ class Trainer:
         """Evaluate and record the epoch that has just ended, unless this was done before an interruption."""
         epoch = self.step // self.steps_per_epoch
         if self.journal.lacks_epoch(epoch):
+            # evaluation must not change the random numbers of the next epoch, or the weights would depend on its tasks
             with self.journal.paused(), rng.preserved(), signals.kept_from_children():
                 tasks = {name: self._evaluate(task, folder) for name, (task, folder) in self.tasks.items()}
             self.journal.close_epoch(epoch, self.step, tasks)

@@ -75,7 +75,7 @@ class Optimizer:
         finite = torch.stack([torch.isfinite(value) for value in (loss, norm, *scalars)])
         applied = finite.all()
         self._set_rates(step)
-        # As GradScaler tells a fused optimizer, which declares neither: with found_inf = 1 the kernel changes nothing.
+        # GradScaler's undeclared interface to fused optimizers: with found_inf = 1 the kernel changes nothing.
         vars(self.adamw).update(grad_scale=None, found_inf=(~applied).float())
         self.adamw.step()
         self.scaler.update()
@@ -100,6 +100,7 @@ class Optimizer:
         return self.recipe.logit_scale.lr is not None and self.log_scale.requires_grad
 
     def _groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        # OpenCLIP's rule: everything with fewer than two dimensions, and logit scale and bias, without decay
         decayed = [p for p in self.encoders if p.ndim >= 2]
         plain = [p for p in self.encoders if p.ndim < 2]
         own = [self.log_scale] if self._has_own_rate() else []

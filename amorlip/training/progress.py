@@ -97,6 +97,7 @@ class Window:
     def add(self, update: Update, step: int) -> None:
         """Add one step (numbered from 1)."""
         state, loss = self.state, update.loss.double()
+        # torch.where, not loss * applied: NaN times 0 is NaN
         state["loss_sum"] += torch.where(update.applied, loss, 0.0)
         state["applied"] += update.applied
         state["skipped"] += ~update.applied
@@ -125,6 +126,7 @@ class Window:
             "skipped_steps": state["skipped"],
             **extra,
         }
+        # stacked: one transfer from the GPU instead of one per value
         numbers = torch.stack([value.detach().double() for value in values.values()]).tolist()
         state["loss_sum"], state["applied"] = torch.zeros_like(state["applied"]), torch.zeros_like(state["applied"])
         return {**dict(zip(values, numbers, strict=True)), "skipped_steps": int(numbers[2])}

@@ -81,7 +81,7 @@ class CorpusRecord(BaseModel):
 
     name: str
     digest: str
-    """Of the manifest: it stands for every pair and its order."""
+    """Of the manifest, which lists every pair in order."""
     pairs: int
 
 
@@ -93,7 +93,7 @@ class Start(BaseModel):
     git_revision: str | None
     """Commit of the code, with `+changes` if files differed from it; null outside a git checkout."""
     source_digest: str
-    """Of the package's Python files, which tells uncommitted changes apart."""
+    """Of the package's Python files: it distinguishes uncommitted changes."""
     versions: dict[str, str]
     """Package → version."""
     platform: str
@@ -150,7 +150,7 @@ def parse(text: str, where: str) -> Record:
 
 
 def read(path: Path) -> list[Record]:
-    """The records of a finished run. Raises AmorlipError for a file that cannot be read or a line that is no record."""
+    """The records of a finished run. Raises AmorlipError if the file cannot be read or a line is not a record."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -164,7 +164,7 @@ def read(path: Path) -> list[Record]:
 def read_unfinished(path: Path) -> list[Record]:
     """The records of a run that may have been killed while it wrote: up to the first line that is cut short.
 
-    None if there is no file. Raises AmorlipError for a whole line that is no record.
+    None if there is no file. Raises AmorlipError for a complete line that is not a record.
     """
     if not path.exists():
         return []

@@ -1,7 +1,7 @@
 """A request to train a run again from its start, although there are checkpoints. No PyTorch here: Snakemake makes it.
 
-A forced job cannot be told from one whose output is missing, and Snakemake deletes the output of both. So the workflow
-leaves a marker in the run's folder (docs/decisions/2026-11-26-forced-training.md).
+A job cannot know whether it was forced or its output was missing: Snakemake deletes the output in both cases. So the
+workflow leaves a marker in the run's folder (docs/decisions/2026-11-26-forced-training.md).
 """
 
 from __future__ import annotations

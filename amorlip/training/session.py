@@ -100,7 +100,7 @@ def build(run: Run, shards: Path, world: World) -> Session:
 def put_together(run: Run, model: CLIP, loader: Batches, world: World) -> Session:
     """A session on the batches of `loader`."""
     recipe = run.recipe
-    # ranks draw different random numbers in augmentation and dropout
+    # after the weights, which are equal on all ranks; what follows may differ, as dropout
     rng.seed(run.seed + world.rank)
     model.to(world.device)
     objective = registry.create(run.objective, run.settings, _context(run, loader, world))

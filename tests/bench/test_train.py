@@ -68,7 +68,7 @@ def test_peaks_are_those_of_the_chip():
 
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_parts_make_up_a_step_and_training_continues(shards, synthetic, monkeypatch):
-    """With a clock that goes on by one at each look, every part of every step takes one tick."""
+    """With a clock that advances by one at each reading, every part of every step takes one tick."""
     run = tiny.make_run("amorlip_l2log", {"t_online": 2}, epochs=9)
     stepper = steps.open_stepper(run, WORLD, None if synthetic else shards)
     before = {name: value.clone() for name, value in stepper.session.model.state_dict().items()}

@@ -1,6 +1,6 @@
-"""One rank of `test_training.py`: trains the given runs in turn, one of them interrupted on rank 1 alone.
+"""One rank of `test_training.py`: trains the given runs one after another, one of them interrupted on rank 1 alone.
 
-Each run gets a meeting place of its own: a second process group on the first one's would find stale addresses.
+Each run gets a new port: a second process group on the first one's would find stale addresses.
 """
 
 from __future__ import annotations

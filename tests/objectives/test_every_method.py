@@ -114,7 +114,7 @@ def test_diagnostics_are_detached_scalars_and_change_nothing(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_loss_can_be_compared_with_clips(name):
-    """All methods but SigLIP show a bound of InfoNCE, whatever their own offsets and factors."""
+    """All methods but SigLIP show a bound of InfoNCE, without their own offsets and factors."""
     features = features_of(6)
     found = float(trained(name, same=True)(features).loss.detach())
     near = abs(found - float(reference.infonce(features).detach())) < 1.5

@@ -1,4 +1,4 @@
-"""An objective that is saved and loaded goes on bit by bit."""
+"""An objective that is saved and loaded continues bit by bit."""
 
 from __future__ import annotations
 

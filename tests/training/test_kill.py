@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, with loader processes: the run goes on and ends in the same weights."""
+"""SIGKILL at any moment, with loader processes: the run resumes and ends in the same weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from amorlip.training import records as training_records
 from tests.helpers import tiny
 
 KILLS = int(os.environ.get("AMORLIP_KILLS", "20")) // 5
-"""A fifth of those in tests/reliability, where processes are forked: these start anew, which takes seconds."""
+"""A fifth of those in tests/reliability, where processes are forked: these start new processes, which takes seconds."""
 
 
 def start(run, corpus: Path, output: Path, errors=subprocess.DEVNULL) -> subprocess.Popen:

@@ -358,7 +358,7 @@ def test_two_processes_cannot_train_into_one_folder(corpus, make_run, tmp_path):
 
 
 def test_a_task_that_is_missing_is_not_evaluated(corpus, make_run, tmp_path):
-    """Told so by None; the run is the one it would be with the task, and its epochs are recorded without scores."""
+    """None in place of its files: the run is recorded without scores."""
     loop.train(make_run(epoch_tasks=["openmoji"]), corpus, tmp_path, {"openmoji": None})
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["tasks"] for record in records if record["kind"] == "epoch"] == [{}, {}, {}]

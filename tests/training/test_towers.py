@@ -57,7 +57,7 @@ def test_the_defaults_are_for_gpus():
 
 @pytest.fixture
 def attentions(monkeypatch) -> list[tuple[bool, bool]]:
-    """Of each call of attention: whether it got a mask, and whether it was told that it is causal."""
+    """For each call of attention: whether it got a mask, and whether it got `is_causal`."""
     calls, attend = [], nn.functional.scaled_dot_product_attention
 
     def spy(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **others):
