@@ -38,9 +38,14 @@ def lacks_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY)
 
 
+MOST_LISTED = 20
+"""Of the known names, in a message: OpenCLIP alone has more than a hundred architectures."""
+
+
 def unknown_key(key: Any, known: Any, what: str = "key") -> str:
     """One line that names an unknown `key` and the nearest of the `known` ones."""
     known = sorted(known)
     near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"
+    listed = ", ".join(known[:MOST_LISTED]) + (f", … ({len(known)})" if len(known) > MOST_LISTED else "")
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {listed or 'none'}"
     return f"unknown {what} '{key}'; {hint}"

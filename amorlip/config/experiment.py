@@ -15,7 +15,7 @@ class Variant(MethodLayer):
     """A method with changes, as an ablation's row."""
 
     name: Name
-    """Part of the run's name."""
+    """Part of the run's name: letters, digits, `_` and `.`. No `-`, which separates method, variant and seed."""
     method: Name
     """The method that is changed."""
     title: Annotated[str, Affects.DISPLAY]

@@ -1,6 +1,6 @@
 import pytest
 
-from amorlip.common.errors import one_line
+from amorlip.common.errors import one_line, unknown_key
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,10 @@ from amorlip.common.errors import one_line
 )
 def test_an_error_is_one_line_of_limited_length(error, length, expected):
     assert one_line(error, length) == expected
+
+
+def test_a_long_list_of_known_names_is_cut():
+    names = [f"model{number:03d}" for number in range(145)]
+    message = unknown_key("xyz", names)
+    assert "model019" in message and "model020" not in message and message.endswith(", … (145)")
+    assert unknown_key("xyz", ["b", "a"]).endswith("known: a, b")
