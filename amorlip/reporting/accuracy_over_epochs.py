@@ -18,6 +18,8 @@ from amorlip.reporting.metric_names import metric_name
 from amorlip.reporting.runs import RowKey, scale_titles
 from amorlip.reporting.training_metrics import over_seeds, read_training_metrics
 
+MOST_COLUMNS = 2
+"""Panels next to each other."""
 MOST_MARKERS = 15
 """Epochs up to which each is marked: few are points that were measured, many would hide the line."""
 
@@ -44,7 +46,7 @@ def accuracy_over_epochs(settings: FigureSettings, options: AccuracyOverEpochs) 
 def _empty_panels(settings: FigureSettings) -> tuple[Figure, dict[str, Axes]]:
     """A figure with one panel per scale."""
     scales = scale_titles(settings.runs)
-    rows, columns = panels.grid_shape(len(scales), 2)
+    rows, columns = panels.grid_shape(len(scales), MOST_COLUMNS)
     height = settings.style.height_in * (1 if columns == 1 else 0.8)
     figure = style.new_figure(settings.style.width_in, height * rows)
     grid: np.ndarray = figure.subplots(rows, columns, sharey=True, squeeze=False)
@@ -53,7 +55,9 @@ def _empty_panels(settings: FigureSettings) -> tuple[Figure, dict[str, Axes]]:
 
 def _add_titles(figure: Figure, by_scale: dict[str, Axes], quantity: str, settings: FigureSettings) -> None:
     figure.supxlabel("epochs", fontsize="medium")
-    figure.supylabel(figure_text.wrap(figure, quantity, 0.9 * figure.bbox.height), fontsize="medium")
+    first = list(by_scale.values())[::MOST_COLUMNS]
+    for axes in first:
+        axes.set_ylabel(figure_text.wrap(figure, quantity, 0.7 * figure.bbox.height / len(first)))
     figure_text.add_legend(figure, settings.runs)
     titles = scale_titles(settings.runs)
     if len(titles) > 1:

@@ -18,6 +18,8 @@ from amorlip.reporting.runs import KEYS, RowKey, by_row, scale_titles
 
 MOST_COLUMNS = 3
 """Panels next to each other."""
+LABEL_WIDTH = 0.28
+"""Of the figure: at most, for the tasks' titles."""
 Titles = list[tuple[Axes, list[str]]]
 """Each panel with its title's paragraphs."""
 
@@ -37,15 +39,17 @@ def difference_to_baseline(settings: FigureSettings, options: DifferenceToBaseli
         return figure_text.message(settings.style, f"No method to compare with {_baseline_title(settings)}")
     columns = min(MOST_COLUMNS, max(map(len, by_scale.values())))
     rows = [math.ceil(len(keys) / columns) for keys in by_scale.values()]
-    height = _panel_height(settings, len(tasks), len(by_scale))
-    figure = style.new_figure(settings.style.width_in, height * sum(rows))
+    figure = style.new_figure(settings.style.width_in, settings.style.height_in)
+    labels = _task_labels(figure, tasks, settings)
+    height = _panel_height(settings, list(labels.values()), len(by_scale))
+    figure.set_size_inches(settings.style.width_in, height * sum(rows))
     grid = figure.add_gridspec(len(rows), 1, height_ratios=rows)
     titles, more_lines = [], []
-    for place, (count, (scale, keys)) in enumerate(zip(rows, by_scale.items(), strict=True)):
+    for place, (scale, keys) in enumerate(by_scale.items()):
         part = figure.add_subfigure(grid[place])
-        axes: np.ndarray = part.subplots(count, columns, sharex=True, sharey=True, squeeze=False)
+        axes: np.ndarray = part.subplots(rows[place], columns, sharex=True, sharey=True, squeeze=False)
         shown = {key: differences[key] for key in keys}
-        titles.append(_draw_scale(panels.use_first(axes, len(keys)), shown, settings))
+        titles.append(_draw_scale(panels.use_first(axes, len(keys)), shown, labels, settings))
         scale_title = scale_titles(settings.runs)[scale] if len(by_scale) > 1 else ""
         more_lines.append(_label(figure, part, scale_title, settings))
     for place, panel_titles in enumerate(titles):
@@ -56,9 +60,17 @@ def difference_to_baseline(settings: FigureSettings, options: DifferenceToBaseli
     return figure
 
 
-def _panel_height(settings: FigureSettings, tasks: int, scales: int) -> float:
-    """Height of a row of panels [inches] with room for a label per task."""
-    return max(settings.style.height_in / scales, settings.style.font_size / 72 * 1.6 * tasks + 0.8)
+def _task_labels(figure: Figure, tasks: list[str], settings: FigureSettings) -> dict[str, str]:
+    """Task → its title in lines that leave room for the panels."""
+    width = LABEL_WIDTH * figure.bbox.width
+    return {task: figure_text.wrap(figure, settings.benchmark.tasks[task].title, width) for task in tasks}
+
+
+def _panel_height(settings: FigureSettings, labels: list[str], scales: int) -> float:
+    """Height of a row of panels [inches] with room for each task's label."""
+    lines = 1 + max(label.count("\n") for label in labels)
+    label_height = (1.2 * lines + 0.4) * settings.style.font_size / 72
+    return max(settings.style.height_in / scales, label_height * len(labels) + 0.8)
 
 
 def _baseline_title(settings: FigureSettings) -> str:
@@ -114,7 +126,9 @@ def paired_differences(settings: FigureSettings, tasks: list[str]) -> dict[RowKe
     return differences
 
 
-def _draw_scale(axes_list: list[Axes], differences: dict[RowKey, pd.DataFrame], settings: FigureSettings) -> Titles:
+def _draw_scale(
+    axes_list: list[Axes], differences: dict[RowKey, pd.DataFrame], labels: dict[str, str], settings: FigureSettings
+) -> Titles:
     """The panels of one scale, with the same order of tasks; each panel's title, not yet set."""
     methods, looks = {run.row: run.title for run in settings.runs}, style.looks(settings.runs)
     means = pd.DataFrame({index: frame["mean"] for index, frame in enumerate(differences.values())})
@@ -123,7 +137,7 @@ def _draw_scale(axes_list: list[Axes], differences: dict[RowKey, pd.DataFrame], 
     for axes, (key, frame) in zip(axes_list, differences.items(), strict=True):
         frame = frame.loc[order]
         _draw_bars(axes, frame, looks[key[1:]].color)
-        _label_tasks(axes, [settings.benchmark.tasks[task].title for task in order])
+        _label_tasks(axes, [labels[task] for task in order])
         mean = _mean(frame["mean"])
         titles.append((axes, [f"{methods[key]}: {mean}"] if len(axes_list) == 1 else [methods[key], mean]))
         if len(axes_list) == 1:

@@ -115,12 +115,12 @@ def save(figure: Figure, outputs: Mapping[str, Path], dpi: int) -> None:
     """
     if characters := _without_glyph(figure):
         names = ", ".join(f"{one} (U+{ord(one):04X})" for one in characters)
-        print(f"{outputs['png']}: the font {FONT} lacks {names}; the figure shows boxes instead")
+        print(f"{next(iter(outputs.values()))}: the font {FONT} lacks {names}; the figure shows boxes instead")
     metadata = {"png": {"Software": None}, "pdf": {"Creator": None, "Producer": None, "CreationDate": None}}
-    for form, unwanted in metadata.items():
-        with files.atomic_path(outputs[form]) as temporary, warnings.catch_warnings():
+    for form, path in outputs.items():
+        with files.atomic_path(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")  # named above, in one line
-            figure.savefig(temporary, format=form, dpi=dpi, metadata=unwanted)
+            figure.savefig(temporary, format=form, dpi=dpi, metadata=metadata[form])
 
 
 def _without_glyph(figure: Figure) -> list[str]:

@@ -61,7 +61,7 @@ def _title_rows(figure: Figure, first_panels: list[Axes], titles: list[str]) -> 
 def _label_axes(axes: Axes, name: str, *, logarithmic: bool) -> None:
     axes.set_ylabel(CURVES[name])
     axes.set_xlabel("steps")
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=2))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if logarithmic:
         axes.axhline(1, color="black", linewidth=0.8, linestyle=":")

@@ -64,6 +64,11 @@ def demo_benchmark() -> Benchmark:
     )
 
 
+def _order(run: RunLabel) -> int:
+    """A number per method and variant, so that each has its own results."""
+    return list(TITLES).index(run.method) + (int(run.variant[1:]) + 1 if run.variant else 0)
+
+
 @dataclass
 class FakeStudy:
     """Writes evaluations and metrics under `folder` in the formats of the stages `evaluate` and `train`."""
@@ -71,6 +76,10 @@ class FakeStudy:
     folder: Path
     benchmark: Benchmark = field(default_factory=demo_benchmark)
     methods: tuple[str, ...] = ("clip", "amorlip_l2log")
+    variants: tuple[str, ...] = ()
+    """Titles of variants of AmorLIP, shown after the methods."""
+    title_of_methods: dict[str, str] = field(default_factory=lambda: TITLES)
+    title_of_scales: str = "{}"
     seeds: tuple[int, ...] = (0,)
     scales: tuple[str, ...] = ("demo",)
     epochs: int = 12
@@ -79,13 +88,18 @@ class FakeStudy:
 
     @property
     def runs(self) -> list[RunLabel]:
-        """Scales × methods × seeds."""
+        """Scales × (methods, then variants) × seeds."""
+        rows = [(method, None, self.title_of_methods[method]) for method in self.methods]
+        rows += [("amorlip_l2log", f"v{number}", title) for number, title in enumerate(self.variants)]
         return [
-            RunLabel(scale=scale, method=method, seed=seed, title=TITLES[method], scale_title=scale.capitalize())
+            RunLabel(
+                scale=scale, method=method, variant=variant, seed=seed, title=title,
+                scale_title=self.title_of_scales.format(scale.capitalize()),
+            )
             for scale in self.scales
-            for method in self.methods
+            for method, variant, title in rows
             for seed in self.seeds
-        ]
+        ]  # fmt: skip
 
     def shown(self, experiment: Experiment, **fields) -> Shown:
         """The settings of a table or figure, of all runs; files are written unless `fields` names them."""
@@ -120,8 +134,8 @@ class FakeStudy:
         """One file per run and task; better methods come later in `TITLES`."""
         paths = []
         for run in self.runs:
-            rng = np.random.default_rng([list(TITLES).index(run.method), run.seed, len(run.scale)])
-            skill = 1 + 0.06 * list(TITLES).index(run.method)
+            rng = np.random.default_rng([_order(run), run.seed, len(run.scale)])
+            skill = 1 + 0.06 * _order(run)
             for task in self.benchmark.tasks:
                 base = 0.03 + 0.3 * np.random.default_rng(list(self.benchmark.tasks).index(task)).random()
                 value = base * skill * (1 + 0.05 * rng.normal())
@@ -136,7 +150,7 @@ class FakeStudy:
         name = "-".join(filter(None, (run.method, run.variant, f"seed{run.seed}")))
         path = self.folder / "runs" / run.scale / name / "metrics.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        order = list(TITLES).index(run.method)
+        order = _order(run)
         rng = np.random.default_rng([order, run.seed, 7])
         steps = self.epochs * self.steps_per_epoch
         lines = [

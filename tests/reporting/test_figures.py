@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import statistics
@@ -14,7 +13,6 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 from amorlip.common.errors import AmorlipError
@@ -234,39 +232,6 @@ def test_an_exact_log_z_has_no_place_on_a_logarithmic_axis(study):
 
 
 # ---------------------------------------------------------------- looks
-
-
-@pytest.mark.parametrize("function", options.FIGURES)
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {"methods": ("amorlip_l2log",), "epochs": 1},
-        {"methods": METHODS, "seeds": (0, 1, 2)},
-        {"methods": METHODS, "seeds": (0, 1), "scales": ("medium", "large"), "log_every_steps": 30},
-    ],
-    ids=["demo", "one run, one epoch", "seven methods", "two scales"],
-)
-@pytest.mark.filterwarnings("error")
-def test_no_text_overlaps_another_or_leaves_the_figure(study, function, fields, monkeypatch):
-    boxes = {}
-    draw = Text.draw
-
-    def record(text, renderer):
-        if text.get_visible() and text.get_text().strip():
-            boxes[id(text)] = (text.get_text(), text.get_window_extent(renderer))
-        return draw(text, renderer)
-
-    monkeypatch.setattr(Text, "draw", record)
-    figure = make(study(**fields), function)
-    assert boxes
-    for (one, first), (other, second) in itertools.combinations(boxes.values(), 2):
-        width = min(first.x1, second.x1) - max(first.x0, second.x0)
-        height = min(first.y1, second.y1) - max(first.y0, second.y0)
-        assert width <= 1 or height <= 1, f"{one!r} overlaps {other!r}"
-    for text, box in boxes.values():
-        assert figure.bbox.padded(1).fully_containsx(box.x0) and figure.bbox.padded(1).fully_containsx(box.x1), text
-        assert figure.bbox.padded(1).fully_containsy(box.y0) and figure.bbox.padded(1).fully_containsy(box.y1), text
 
 
 def test_methods_keep_their_colors_whoever_else_is_shown(study):
