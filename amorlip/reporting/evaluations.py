@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -18,8 +17,8 @@ from amorlip.common.errors import AmorlipError, unknown_key
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.display import RunLabel
 from amorlip.evaluation.aggregate import averages
-from amorlip.reporting.result_files import json_object, read_text, run_key
-from amorlip.reporting.runs import KEYS, ROW, RunKey
+from amorlip.evaluation.record import Evaluation
+from amorlip.reporting.runs import KEYS, ROW, RunKey, shown_run
 
 
 def column_title(benchmark: Benchmark, column: str) -> str:
@@ -38,41 +37,34 @@ def read_evaluations(paths: Iterable[Path], runs: Sequence[RunLabel], benchmark:
             main metric than the benchmark, holds a value outside [0, 1], or repeats another file's run and task.
     """
     seen: dict[tuple[RunKey, str], Path] = {}
-    records = []
+    values = []
     for path in paths:
-        content = json_object(read_text(path), str(path))
-        task = _known_task(content, benchmark, path)
-        key = run_key(content.get("run"), runs, path)
-        if (key, task) in seen:
-            raise AmorlipError(f"{path}: has the same run and task as {seen[key, task]}")
-        seen[key, task] = path
-        records.append((*key, task, _fraction(content.get("value"), path)))
-    return pd.DataFrame(records, columns=[*KEYS, "task", "value"])
+        evaluation = Evaluation.read(path)
+        _check_task(evaluation, benchmark, path)
+        run = evaluation.run
+        key = shown_run((run.scale, run.method, run.variant or "", run.seed), runs, path)
+        if (key, evaluation.task) in seen:
+            raise AmorlipError(f"{path}: has the same run and task as {seen[key, evaluation.task]}")
+        seen[key, evaluation.task] = path
+        values.append((*key, evaluation.task, math.nan if evaluation.value is None else evaluation.value))
+    return pd.DataFrame(values, columns=[*KEYS, "task", "value"])
 
 
-def _known_task(content: dict[str, Any], benchmark: Benchmark, path: Path) -> str:
-    task, metric = content.get("task"), content.get("main_metric")
-    if task not in benchmark.tasks:
-        raise AmorlipError(f"{path}: {unknown_key(task, benchmark.tasks, 'task')}")
-    if metric != (expected := benchmark.tasks[task].main_metric):
+def _check_task(evaluation: Evaluation, benchmark: Benchmark, path: Path) -> None:
+    if evaluation.task not in benchmark.tasks:
+        raise AmorlipError(f"{path}: {unknown_key(evaluation.task, benchmark.tasks, 'task')}")
+    expected = benchmark.tasks[evaluation.task].main_metric
+    if evaluation.main_metric != expected:
         raise AmorlipError(
-            f"{path}: its main metric is {metric!r}, the benchmark's is '{expected}'; delete it and run again"
+            f"{path}: its main metric is '{evaluation.main_metric}', the benchmark's is '{expected}'; "
+            "delete the file and run again to make a new one"
         )
-    return task
-
-
-def _fraction(value: Any, path: Path) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isnan(value) or 0 <= value <= 1):
-        raise AmorlipError(f"{path}: the value {value!r} is not a fraction between 0 and 1")
-    return float(value)
 
 
 def missing_tasks(paths: Iterable[Path], benchmark: Benchmark) -> dict[str, str]:
     """Task → why its evaluation set is missing, for the tasks whose files give a reason, in the benchmark's order."""
-    contents = [json_object(read_text(path), str(path)) for path in paths]
-    reasons = {content["task"]: content["missing"] for content in contents if content.get("missing")}
+    evaluations = [Evaluation.read(path) for path in paths]
+    reasons = {evaluation.task: evaluation.missing for evaluation in evaluations if evaluation.missing}
     return {task: reasons[task] for task in benchmark.tasks if task in reasons}
 
 

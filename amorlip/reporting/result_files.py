@@ -9,7 +9,7 @@ from typing import Any
 
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.config.display import RunLabel
-from amorlip.reporting.runs import KEYS, RunKey
+from amorlip.reporting.runs import KEYS, RunKey, shown_run
 
 
 def read_text(path: Path) -> str:
@@ -37,8 +37,4 @@ def run_key(content: Any, runs: Sequence[RunLabel], path: Path) -> RunKey:
     """The run that a file names by `KEYS`. Raises AmorlipError if it names none, or one that is not in `runs`."""
     if not isinstance(content, dict) or any(part not in content for part in KEYS):
         raise AmorlipError(f"{path}: does not name its run by {', '.join(KEYS)}")
-    key = (content["scale"], content["method"], content["variant"] or "", content["seed"])
-    if key not in {run.key for run in runs}:
-        name = ", ".join(f"{part} {value}" for part, value in zip(KEYS, key, strict=True) if value != "")
-        raise AmorlipError(f"{path}: belongs to the run {name}, which is not among the runs shown")
-    return key
+    return shown_run((content["scale"], content["method"], content["variant"] or "", content["seed"]), runs, path)

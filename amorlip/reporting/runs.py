@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from amorlip.common.errors import AmorlipError
 from amorlip.config.display import RunLabel
 
 ROW = ["scale", "method", "variant"]
@@ -28,3 +30,11 @@ def by_row(runs: Iterable[RunLabel]) -> dict[RowKey, list[RunLabel]]:
 def scale_titles(runs: Iterable[RunLabel]) -> dict[str, str]:
     """Scale → its title, in the order of the runs."""
     return {run.scale: run.scale_title for run in runs}
+
+
+def shown_run(key: RunKey, runs: Iterable[RunLabel], path: Path) -> RunKey:
+    """`key` if it is one of `runs`. Raises AmorlipError if `path`, a file of that run, is not among those shown."""
+    if key in {run.key for run in runs}:
+        return key
+    name = ", ".join(f"{part} {value}" for part, value in zip(KEYS, key, strict=True) if value != "")
+    raise AmorlipError(f"{path}: belongs to the run {name}, which is not among the runs shown")

@@ -121,7 +121,7 @@ class FakeStudy:
             "run": {"scale": run.scale, "method": run.method, "variant": run.variant, "seed": run.seed},
             "main_metric": metric,
             "value": value,
-            "metrics": {metric: value},
+            "metrics": {} if value is None else {metric: value},
             "interval95": None,
             "samples": 1755,
             "weights_sha256": "0" * 64,
