@@ -12,11 +12,14 @@ _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    **{character: f"{{{character}}}" for character in "[]*"},  # `\\` takes a bracket or star after it as an argument
     '"': r'\texttt{"}',  # the text font has only a curly one
     "’": r"\textquoteright{}",
     "‘": r"\textquoteleft{}",
     "”": r"\textquotedblright{}",
     "“": r"\textquotedblleft{}",
+    "„": ",{},",
+    "‚": ",",
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
     "…": r"\dots{}",
@@ -36,7 +39,7 @@ _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 }
 _SYMBOLS = r"""
 < <  > >  | |  ± \pm  − -  × \times  · \cdot  ÷ \div  ≤ \leq  ≥ \geq  ≠ \neq  ≈ \approx  → \to  ← \leftarrow
-∞ \infty  ∈ \in  ∑ \sum  √ \surd  ° ^\circ  ¹ ^1  ² ^2  ³ ^3  « \ll  » \gg  • \bullet  µ \mu
+∞ \infty  ∈ \in  ∑ \sum  √ \surd  ° ^\circ  ¹ ^1  ² ^2  ³ ^3  « \ll  » \gg  ‹ <  › >  • \bullet  µ \mu
 α \alpha  β \beta  γ \gamma  δ \delta  ε \epsilon  ζ \zeta  η \eta  θ \theta  ι \iota  κ \kappa  λ \lambda  μ \mu
 ν \nu  ξ \xi  ο o  π \pi  ρ \rho  σ \sigma  τ \tau  υ \upsilon  φ \varphi  χ \chi  ψ \psi  ω \omega
 Γ \Gamma  Δ \Delta  Θ \Theta  Λ \Lambda  Ξ \Xi  Π \Pi  Σ \Sigma  Φ \Phi  Ψ \Psi  Ω \Omega
@@ -53,8 +56,8 @@ _LIGATURES = re.compile(r"([-'`,])(?=\1)|[?!](?=`)")
 """Characters that LaTeX would join with the next one, into a dash, a quote or a Spanish mark."""
 _UNICODE = r"""% XeLaTeX and LuaLaTeX print any character that the document's font has. pdfLaTeX prints those that
 % a package declares, and the numbers of the others.
-\providecommand\unicodecharacter[2]{\ifdefined\Umathchar #1\else
-\ifcsname u8:\detokenize{#1}\endcsname #1\else [U+#2]\fi\fi}
+\providecommand\unicodecharacter[2]{\ifdefined\Umathchar #1\else\ifnum"#2<"370 [U+#2]\else
+\ifcsname u8:\detokenize{#1}\endcsname #1\else [U+#2]\fi\fi\fi}
 """
 _HEAD = r"""% needs \usepackage{booktabs}; with graphicx, a table wider than the line is shrunk to it
 """

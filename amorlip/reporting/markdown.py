@@ -6,7 +6,7 @@ import re
 
 from amorlip.reporting.table_layout import Cell, Layout
 
-_SPECIAL = re.compile(r"[\\`*\[\]<>&|~$#{}!]|(?<!\w)_|_(?!\w)")
+_SPECIAL = re.compile(r"[\\`*\[\]<>&|~$#{}!]|(?<![^\W_])_|_(?![^\W_])")
 """Punctuation that means something to Markdown, HTML or GitHub's mathematics; not the underscore inside a word."""
 _AT_LINE_START = re.compile(r"^([-+=])|^(\d+)([.)])")
 """What would begin a list or a heading."""

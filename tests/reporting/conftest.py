@@ -79,7 +79,7 @@ class FakeStudy:
     variants: tuple[str, ...] = ()
     """Titles of variants of AmorLIP, shown after the methods."""
     title_of_methods: dict[str, str] = field(default_factory=lambda: TITLES)
-    title_of_scales: str = "{}"
+    title_of_scales: str = "SCALE"
     seeds: tuple[int, ...] = (0,)
     scales: tuple[str, ...] = ("demo",)
     epochs: int = 12
@@ -94,7 +94,7 @@ class FakeStudy:
         return [
             RunLabel(
                 scale=scale, method=method, variant=variant, seed=seed, title=title,
-                scale_title=self.title_of_scales.format(scale.capitalize()),
+                scale_title=self.title_of_scales.replace("SCALE", scale.capitalize()),
             )
             for scale in self.scales
             for method, variant, title in rows
@@ -185,7 +185,7 @@ class FakeStudy:
 @pytest.fixture
 def study(tmp_path: Path):
     """Makes studies with the given fields in this test's folder."""
-    return lambda **fields: FakeStudy(tmp_path, **fields)
+    return lambda **fields: FakeStudy(**{"folder": tmp_path, **fields})
 
 
 @pytest.fixture

@@ -91,7 +91,9 @@ def test_the_repositorys_own_figures(study, function, fields, tmp_path):
 
 @pytest.mark.parametrize("function", options.FIGURES)
 @pytest.mark.parametrize(
-    ("count", "title"), [*((count, LONG) for count in range(1, 13)), (4, SHORT), (5, SHORT), (12, SHORT)]
+    ("count", "title"),
+    [*((count, LONG) for count in range(1, 13)), (4, SHORT), (5, SHORT), (12, SHORT)],
+    ids=[*(f"{count} long" for count in range(1, 13)), "4 short", "5 short", "12 short"],
 )
 @pytest.mark.filterwarnings("error")
 def test_one_to_twelve_variants(study, function, count, title, tmp_path):
@@ -99,7 +101,7 @@ def test_one_to_twelve_variants(study, function, count, title, tmp_path):
     figure, boxes = draw(fake, function, tmp_path)
     check_texts(boxes)
     check_ticks(figure)
-    shown = " ".join(text for _, text, _, _ in boxes).split()
+    shown = " ".join(text for _, text, _, _ in boxes)
     for variant in fake.variants:
         assert all(word in shown for word in variant.split())
 
@@ -112,7 +114,7 @@ def test_long_titles_everywhere(study, function, title, tmp_path):
     fake = study(methods=("clip",), variants=tuple(map(title.format, range(5))), scales=("a", "b", "c"), epochs=2)
     tasks = {key: task.model_copy(update={"title": title.format(key)}) for key, task in fake.benchmark.tasks.items()}
     fake = replace(fake, benchmark=fake.benchmark.model_copy(update={"tasks": tasks}))
-    fake = replace(fake, title_of_methods={"clip": title.format("CLIP")}, title_of_scales=title)
+    fake = replace(fake, title_of_methods={"clip": title.format("CLIP")}, title_of_scales=title.format("SCALE"))
     figure, boxes = draw(fake, function, tmp_path)
     check_texts(boxes)
     check_ticks(figure)

@@ -1,0 +1,281 @@
+"""Every character of a title, caption, note or name comes out as it was written, in every format.
+
+The places are those where a user's text is shown; each is filled with texts that mean something to one of the formats.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from docutils.core import publish_parts
+from markdown_it import MarkdownIt
+from matplotlib.text import Text
+
+from amorlip.config import experiment as options
+from amorlip.config.display import CorpusLabel, TableSettings, external_label
+from amorlip.config.experiment import Experiment
+from amorlip.reporting import figures, latex, markdown, report_text, style, tables
+
+TEXTS = {
+    "punctuation": "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
+    "one dollar": "CLIP ($5 a run)",
+    "two dollars": "from $5 to $9",
+    "broken mathematics": "$a_{b$ on {x}",
+    "mathematics": "$\\alpha^2$ and $$x_1$$ and \\(y\\)",
+    "LaTeX": "\\input{x} \\alpha 100% #1 a_b a&b ~ ^ {}",
+    "ligatures": "a--b ---c ''d'' ``e`` <<f>> ,,g ?`h !`i \"j\" 'k'",
+    "Markdown": "**a** *b* _c_ __d__ ~~e~~ `f` [g](h) ![i](j) <k> &amp; | l # m",
+    "Markdown's list": "- a",
+    "Markdown's number": "1. a",
+    "HTML": "<b>a</b> <script>alert('b')</script> &lt; &amp; \"c\"",
+    "reStructuredText": "a_ `b`_ |c| **d *e ``f :g:`h` .. i:: j [1]_ k::",
+    "Jinja": "{{ a }} {% b %} {# c #} {d} {e!r}",
+    "comma and quotes": 'a, "b", c; d\te',
+    "line break": "a\nb\r\nc",
+    "accents": "café naïve Ångström Škoda Łódź Straße ç ñ ő ą þ ð đ ŋ ạ̈ e\u0301 ﬁ",
+    "dashes and quotes": "a – b — c … “d” ‘e’ «f» „g‟ ‚h‛ ‹i› ± × ° µ § © €",
+    "Greek": "α β γ τ λ Ω Σ ε ά ϕ",
+    "Cyrillic": "Модель",
+    "Hebrew and Arabic": "מודל نموذج",
+    "Devanagari and Thai": "मॉडल แบบจำลอง",
+    "Chinese, Japanese, Korean": "模型 モデル 모델",
+    "emoji": "🎨 👩🏽‍🚀 ❤️ 🇯🇵",
+    "invisible": "a\u00a0b\u200bc\u00add\ufeffe",
+}
+each_text = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+
+
+def one_line(text: str) -> str:
+    """What a reader should see: line breaks and repeated spaces are one space."""
+    return " ".join(text.split())
+
+
+# ---------------------------------------------------------------- tables
+
+
+def everywhere(study, text: str) -> TableSettings:
+    """A table with `text` in every place that takes text."""
+    fake = study()
+    tasks = {key: task.model_copy(update={"title": f"{text} {key}"}) for key, task in fake.benchmark.tasks.items()}
+    averages = {key: one.model_copy(update={"title": text}) for key, one in fake.benchmark.averages.items()}
+    groups = [group.model_copy(update={"title": text}) for group in fake.benchmark.columns]
+    changes = {"title": text, "tasks": tasks, "averages": averages, "columns": groups}
+    fake.benchmark = fake.benchmark.model_copy(update=changes)
+    fake.title_of_methods, fake.title_of_scales = dict.fromkeys(fake.methods, text), text
+    manifest = fake.folder / "manifest.json"
+    record = {"corpus": "c", "split": "train", "requested": 3, "downloaded": 2, "failed": {}, "yield": 0.5,
+              "samples": 2, "refused": {}, "max_sample_id": 2, "digest": "0", "shards": []}  # fmt: skip
+    manifest.write_text(json.dumps(record))
+    evaluations = fake.evaluations()
+    missing = fake.evaluation(fake.runs[0], "digits", None)
+    missing.write_text(json.dumps({**json.loads(missing.read_text()), "missing": text}))
+    other = external_label("vit", text)
+    evaluations += [fake.evaluation(other, task, 0.5) for task in fake.benchmark.tasks]
+    experiment = Experiment(
+        kind="table", function="comparison", title=text, caption=text, options={"notes": [text, f"Note: {text}"]}
+    )
+    return fake.shown(
+        experiment, runs=[*fake.runs, other], evaluations=evaluations, manifests=[manifest],
+        corpora={"c": CorpusLabel(title=text, published_pairs=5)},
+    )  # fmt: skip
+
+
+def render(settings: TableSettings, folder: Path) -> dict[str, str]:
+    """Format → content."""
+    outputs = {form: folder / f"table.{form}" for form in ("csv", "md", "tex", "html")}
+    tables.write("table", settings, outputs)
+    return {form: path.read_bytes().decode() for form, path in outputs.items()}
+
+
+class Visible(HTMLParser):
+    """The text of each cell, item and heading, and the tags there are."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.parts: list[str] = [""]
+        self.tags: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.parts += [""] if tag not in ("b", "u", "em", "strong", "ins", "small", "span", "br") else []
+        self.parts[-1] += " " if tag == "br" else ""
+
+    def handle_data(self, data):
+        self.parts[-1] += data
+
+    @property
+    def texts(self) -> set[str]:
+        return {one_line(part) for part in self.parts}
+
+
+def expected_texts(text: str) -> set[str]:
+    """What must be seen somewhere: the text alone (titles, headings, notes) and inside sentences."""
+    text = one_line(text)
+    return {text, f"Note: {text}", one_line(f"{text}: plain mean of all 9 tasks.")}
+
+
+@each_text
+def test_html_shows_it(study, tmp_path, text):
+    page = Visible(render(everywhere(study, text), tmp_path)["html"])
+    assert expected_texts(text) <= page.texts
+    assert not page.tags & {"script", "input"} and page.parts.count("") < 10_000
+    assert {"b", "u", "table", "li"} <= page.tags
+
+
+@each_text
+def test_markdown_shows_it(study, tmp_path, text):
+    rendered = MarkdownIt("gfm-like", {"linkify": False}).render(render(everywhere(study, text), tmp_path)["md"])
+    page = Visible(rendered)
+    assert expected_texts(text) <= page.texts
+    assert not page.tags & {"script", "a", "img", "code", "s", "ol", "h1", "h2"}
+    rows = rendered.count("<tr>")
+    assert rows == 1 + 1 + 2 + 1  # the heading, chance, two methods, other weights
+
+
+@each_text
+def test_csv_is_read_back(study, tmp_path, text):
+    """Titles are not in it: rows and columns are named by keys, which a program can rely on."""
+    rows = list(csv.DictReader(io.StringIO(render(everywhere(study, text), tmp_path)["csv"])))
+    assert [row["method"] for row in rows] == ["chance", "clip", "amorlip_l2log", "vit"]
+    assert all(None not in row and None not in row.values() for row in rows)
+
+
+@pytest.mark.parametrize("character", [chr(number) for number in range(32, 127)])
+def test_markdown_and_rst_escape_each_character_wherever_it_is(character):
+    for text in (f"a{character}b", f"a {character}b{character} c", f"{character} a", f"a {character}", character * 3):
+        html = MarkdownIt("gfm-like", {"linkify": False}).render(f"- {markdown.escape(text)}")
+        assert one_line(text) in Visible(html).texts, text
+        html = publish_parts(report_text.caption(f"A {text}"), writer="html", settings_overrides={"halt_level": 1})
+        assert one_line(f"A {text}") in Visible(html["body"]).texts, text
+
+
+# ---------------------------------------------------------------- LaTeX
+
+
+def test_latex_of_ascii_by_hand():
+    assert latex.escape(TEXTS["punctuation"]) == (
+        r"!\texttt{" + '"' + r"}\#\$\%\&'(){*}+,-./:;$<$=$>$?@{[}\textbackslash{}{]}\textasciicircum{}\_`\{$|$\}"
+        r"\textasciitilde{}"
+    )
+
+
+@pytest.mark.parametrize("character", [chr(number) for number in range(32, 127)])
+def test_latex_leaves_no_special_character_bare(character):
+    """Whatever is left after the commands and their braces are taken away means nothing to LaTeX."""
+    bare = re.sub(r"\\[&%$#_{}]|\\[a-z]+\{\}|\$[<>|]\$|\{[][*]\}|\\texttt\{\"\}", "", latex.escape(character))
+    assert not set(bare) & set('\\&%$#_{}~^<>|"')
+
+
+@each_text
+def test_latex_is_one_line_and_names_what_it_cannot_print(text):
+    escaped = latex.escape(text)
+    assert "\n" not in escaped and "\r" not in escaped
+    outside = re.sub(r"\\unicodecharacter\{.\}\{[0-9A-F]{4,6}\}", "", escaped)
+    assert outside.isascii()
+
+
+def test_latex_prints_accents_and_greek_by_commands_that_every_encoding_has():
+    assert latex.escape("café Å Ł ß τ ő e\u0301") == r"caf\'{e} \r{A} \L{} \ss{} $\tau$ \H{o} \'{e}"
+    assert latex.escape("モ") == r"\unicodecharacter{モ}{30E2}"
+
+
+COMPILERS = [name for name in ("pdflatex", "xelatex", "lualatex") if shutil.which(name)]
+
+
+@pytest.mark.skipif(not COMPILERS, reason="no LaTeX is installed")
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_latex_compiles(study, tmp_path, compiler):
+    """One document with a table per text."""
+    parts = []
+    for name, text in TEXTS.items():
+        folder = tmp_path / re.sub(r"\W", "_", name)
+        folder.mkdir()
+        parts.append(render(everywhere(lambda folder=folder: study(folder=folder), text), folder)["tex"])
+    document = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n\\listoftables\n"
+    (tmp_path / "document.tex").write_text(document + "\n\\clearpage\n".join(parts) + "\\end{document}\n")
+    command = [compiler, "-interaction=nonstopmode", "-halt-on-error", "document.tex"]
+    for _ in range(2):  # the second time with the list of tables
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "document.pdf").stat().st_size > 10_000
+
+
+# ---------------------------------------------------------------- report
+
+
+@each_text
+def test_a_caption_is_shown_as_it_was_written(text):
+    paragraphs = f"First {text}\n\n{text} second."
+    parts = publish_parts(
+        report_text.caption(paragraphs), writer="html", settings_overrides={"halt_level": 1, "report_level": 1}
+    )
+    page = Visible(parts["body"])
+    assert {one_line(f"First {text}"), one_line(f"{text} second.")} <= page.texts
+    assert page.tags <= {"p"}
+
+
+@each_text
+def test_a_label_has_no_wildcard_and_looks_the_same(text):
+    from snakemake.io import apply_wildcards
+
+    label = report_text.label(text)
+    assert apply_wildcards(label, {}) == label
+    assert label.replace("\u2060", "") == one_line(text)
+
+
+# ---------------------------------------------------------------- figures
+
+
+@pytest.mark.parametrize("function", options.FIGURES)
+@each_text
+@pytest.mark.filterwarnings("error")
+def test_a_figure_shows_it(study, tmp_path, capsys, function, text):
+    fake = study(scales=("demo", "medium"), epochs=1, log_every_steps=10)
+    tasks = {key: task.model_copy(update={"title": text}) for key, task in list(fake.benchmark.tasks.items())[:2]}
+    fake.benchmark = fake.benchmark.model_copy(update={"tasks": tasks, "averages": {}, "columns": []})
+    fake.title_of_methods, fake.title_of_scales = dict.fromkeys(fake.methods, text), text
+    settings = fake.shown(Experiment(kind="figure", function=function, title=text, caption=text))
+    with style.context(settings.style):
+        figure = figures.FUNCTIONS[function](settings, options.options_type("figure", function)())
+        style.save(figure, {form: tmp_path / f"x.{form}" for form in ("png", "pdf")}, 50)
+        shown = {one_line(part.get_text()) for part in figure.findobj(Text)}
+        assert not [part for part in figure.findobj(Text) if part.get_parse_math()]
+    squeezed = {part.replace(" ", "") for part in shown}  # a long word may be broken
+    assert one_line(text).replace(" ", "") in squeezed
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == ("lacks" in printed)
+    for character in set(one_line(text)) - {" "}:
+        assert (f"(U+{ord(character):04X})" in printed) == (ord(character) not in dejavu())
+
+
+def dejavu() -> dict[int, int]:
+    """What the figures' font can draw."""
+    from matplotlib.font_manager import FontProperties, fontManager, get_font
+
+    return get_font(fontManager.findfont(FontProperties(family=style.FONT))).get_charmap()
+
+
+def test_the_log_of_a_figure_holds_one_line_and_no_warning(study, tmp_path):
+    """In a process of its own, as the rule runs it."""
+    fake = study(epochs=1)
+    fake.title_of_methods = {"clip": "モデル", "amorlip_l2log": "$x"}
+    settings = fake.shown(Experiment(kind="figure", function="training_curves", title="t", caption="c"))
+    script = (
+        "import json, sys; from pathlib import Path; from amorlip.stages import figure; folder = Path(sys.argv[1])\n"
+        "figure.run(json.load(sys.stdin), 'x', [folder / 'x.png', folder / 'x.pdf'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], input=settings.model_dump_json(), text=True, capture_output=True
+    )
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.count("\n") == 1 and "lacks デ (U+30C7), モ (U+30E2), ル (U+30EB)" in done.stdout
