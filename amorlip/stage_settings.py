@@ -81,6 +81,7 @@ def table(
     metrics: Sequence[str],
     manifests: Sequence[str],
     published: str | None,
+    later_work: str | None = None,
 ) -> dict[str, Any]:
     """What a table shows, with the corpora's yields and the published numbers that it is compared with."""
     shown = _shown(study, name, evaluations, metrics)
@@ -94,6 +95,7 @@ def table(
             for key, corpus in study.corpora.items()
         },
         published=None if published is None else Path(published),
+        later_work=None if later_work is None else Path(later_work),
     ).model_dump(mode="json")
 
 

@@ -202,8 +202,10 @@ def check_followed_task(options: Section, recipes: Collection[Recipe]) -> None:
 
 
 def check_published(options: Section, folder: Path) -> None:
-    """The file of published numbers exists."""
-    if isinstance(options, Comparison) and options.published is not None:
-        known = [path.stem for path in (folder / "paper").glob("*.csv")]
-        if options.published not in known:
-            raise refused(unknown_key(options.published, known, "file in paper/"), "published")
+    """The files of published numbers exist."""
+    if not isinstance(options, Comparison):
+        return
+    known = [path.stem for path in (folder / "paper").glob("*.csv")]
+    for key, name in (("published", options.published), ("later_work", options.later_work)):
+        if name is not None and name not in known:
+            raise refused(unknown_key(name, known, "file in paper/"), key)

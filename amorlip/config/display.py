@@ -85,6 +85,8 @@ class TableSettings(Shown):
     """Corpus → its label."""
     published: FilePath | None = None
     """The csv file of published numbers that `options.published` names."""
+    later_work: FilePath | None = None
+    """The csv file of other authors' runs that `options.later_work` names."""
 
 
 class FigureSettings(Shown):

@@ -32,7 +32,7 @@ class Experiment(Section):
     title: str
     """Label in the report."""
     caption: str
-    """What it shows, in reStructuredText, for the report."""
+    """What it shows, in plain text, for the report; a blank line begins a new paragraph."""
     scales: list[Name] | None = None
     """Which of the configured scales; null: all."""
     methods: list[Name] | None = None
@@ -60,9 +60,13 @@ class Comparison(Section):
     """Table `comparison`: one row per method, the benchmark's columns, best and second best marked."""
 
     columns: list[str] | None = None
-    """Keys of tasks or averages that are shown, under their groups' headings; null: all columns of the benchmark."""
+    """Keys of tasks or averages to show, under the headings of the benchmark's groups, then those without a group;
+    null: all columns of the benchmark."""
     published: Name | None = None
     """File in paper/ (without .csv) whose rows are shown next to those measured here, for scales of the same name."""
+    later_work: Name | None = None
+    """File in paper/ (without .csv) with results of other authors' own runs, shown in a block of its own after each
+    scale of the same name."""
     best_of: list[BestOf] = []
     """Rows that show the best of several methods, with a note that names it. Methods that the study does not have are
     left out."""

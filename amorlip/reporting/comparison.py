@@ -21,7 +21,8 @@ from amorlip.reporting.evaluations import (
     scores,
     summarize,
 )
-from amorlip.reporting.published import read_published
+from amorlip.reporting.metric_names import short_name
+from amorlip.reporting.published import LaterWork, read_later_work, read_published
 from amorlip.reporting.runs import ROW, RowKey, by_row, scale_titles
 from amorlip.reporting.table_layout import MISSING, Block, Cell, Layout, Row
 
@@ -41,19 +42,24 @@ def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple
     published = _published(settings, options, columns)
     published |= {key: published[first] for key, first in chosen.first.items() if first in published}
     blocks = [Block("", [Row("Chance", [Cell(_percent(guessing[column], "")) for column in columns], "chance")])]
+    later = {} if settings.later_work is None else read_later_work(settings.later_work, columns)
     for scale, title in scale_titles(runs).items():
         blocks.append(Block(title, _scale_rows(scale, chosen.runs, summary, published, columns)))
+        if scale in later:
+            blocks.append(_later_block(title, later[scale], columns))
     layout = Layout(
         name=name,
         title=settings.experiment.title,
         groups=[(title, len(members)) for title, members in groups],
         columns=[column_title(benchmark, column) for column in columns],
+        metrics=[_metric(benchmark, column) for column in columns],
         blocks=blocks,
         notes=[
             *notes.on_values(benchmark, chosen.runs, summary, columns),
             *chosen.notes,
             *notes.on_missing_tasks(benchmark, missing_tasks(settings.evaluations, benchmark)),
             *notes.on_published_rows(blocks),
+            *(notes.on_later_work(later[scale]) for scale in scale_titles(runs) if scale in later),
             *(notes.on_corpus(path, settings.corpora) for path in settings.manifests),
             *options.notes,
         ],
@@ -67,12 +73,19 @@ def _groups(benchmark: Benchmark, wanted: list[str] | None) -> list[tuple[str, l
     if not groups:
         groups = [("Tasks", list(benchmark.tasks)), ("Averages", list(benchmark.averages))]
     if wanted is not None:
-        known = [column for _, columns in groups for column in columns]
+        known = [*benchmark.tasks, *benchmark.averages]
         for column in wanted:
             if column not in known:
                 raise AmorlipError(f"options.columns: {unknown_key(column, known, 'column')}")
+        grouped = {column for _, columns in groups for column in columns}
         groups = [(title, [column for column in columns if column in wanted]) for title, columns in groups]
+        groups.append(("Other", [column for column in wanted if column not in grouped]))
     return [(title, columns) for title, columns in groups if columns]
+
+
+def _metric(benchmark: Benchmark, column: str) -> str:
+    task = benchmark.tasks.get(column)
+    return "mean" if task is None else short_name(task.main_metric)
 
 
 def ranks(percent: pd.DataFrame) -> pd.DataFrame:
@@ -112,6 +125,14 @@ def _scale_rows(
             cells = [Cell(_percent(100 * printed.get(column, math.nan), MISSING)) for column in columns]
             rows.append(Row(f"{group[0].title}, published", cells, "published"))
     return rows
+
+
+def _later_block(scale_title: str, later: LaterWork, columns: list[str]) -> Block:
+    rows = [
+        Row(title, [Cell(_percent(100 * printed.get(column, math.nan), "")) for column in columns], "published")
+        for title, printed in later.rows.items()
+    ]
+    return Block(f"{scale_title}, runs by {later.source}", rows)
 
 
 def _origin(scale: str, key: RowKey, group: list[RunLabel]) -> str:

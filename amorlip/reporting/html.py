@@ -23,6 +23,7 @@ th, td { padding: .25em .6em; }
 th { font-weight: 500; text-align: left; }
 thead th { vertical-align: bottom; }
 thead th.number { max-width: 6em; text-align: right; }
+thead th.number span { display: block; font-weight: 400; font-size: .8em; color: #666; }
 thead th.group { text-align: center; padding: .25em .4em 0; }
 thead th.group span { display: block; border-bottom: 1px solid #888; padding-bottom: .25em; }
 thead tr:last-child th { border-bottom: 1px solid; }
@@ -50,7 +51,7 @@ ul { padding-left: 1.1em; max-width: 60em; color: #444; font-size: .88em; }
 </tr>
 <tr><th scope="col">Scale</th><th scope="col">Method</th>
 {% for title in table.columns %}
-<th class="number" scope="col">{{ title }}</th>
+<th class="number" scope="col">{{ title }}<span>{{ table.metrics[loop.index0] }}</span></th>
 {% endfor %}
 </tr>
 </thead>

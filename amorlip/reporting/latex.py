@@ -90,7 +90,7 @@ def latex(layout: Layout) -> str:
         r"\toprule",
         " & ".join(["", "", *groups]) + r" \\",
         " ".join(rules),
-        " & ".join(["Scale", "Method", *map(_heading, layout.columns)]) + r" \\ \midrule",
+        " & ".join(["Scale", "Method", *map(_heading, layout.columns, layout.metrics)]) + r" \\ \midrule",
         *body,
         _FOOT,
         *(escape(note) + r"\par" for note in layout.notes),
@@ -137,6 +137,7 @@ def _cell(cell: Cell) -> str:
     return rf"{mean}\,{{\tiny$\pm$\,{cell.spread}}}" if cell.spread else mean
 
 
-def _heading(text: str) -> str:
-    lines = [escape(line) for line in textwrap.wrap(text, 12, break_long_words=False)]
+def _heading(title: str, metric: str) -> str:
+    lines = [escape(line) for line in textwrap.wrap(title, 12, break_long_words=False)]
+    lines += [rf"\tiny\textit{{{escape(line)}}}" for line in textwrap.wrap(metric, 12, break_long_words=False)]
     return r"\shortstack[r]{" + r"\\".join(lines) + "}"

@@ -16,7 +16,8 @@ def markdown(layout: Layout) -> str:
     """A pipe table, as Markdown viewers with tables show it. `<ins>` is the underline that GitHub lets through."""
     first_columns = {first - 1: group for (first, _), (group, _) in zip(layout.spans, layout.groups, strict=True)}
     headings = [
-        f"{escape(first_columns.get(index, ''))}<br>{escape(column)}" for index, column in enumerate(layout.columns)
+        f"{escape(first_columns.get(index, ''))}<br>{escape(column)}<br>*{escape(metric)}*"
+        for index, (column, metric) in enumerate(zip(layout.columns, layout.metrics, strict=True))
     ]
     lines = [
         f"**{escape(layout.title)}**",

@@ -10,6 +10,7 @@ from amorlip.config.display import EXTERNAL_TITLE, CorpusLabel, RunLabel
 from amorlip.config.study import EXTERNAL
 from amorlip.corpus.records import Manifest
 from amorlip.reporting.evaluations import Summary, column_title
+from amorlip.reporting.published import LaterWork
 from amorlip.reporting.runs import by_row
 from amorlip.reporting.table_layout import MISSING, Block
 
@@ -17,7 +18,7 @@ from amorlip.reporting.table_layout import MISSING, Block
 def on_values(benchmark: Benchmark, runs: list[RunLabel], summary: Summary, columns: list[str]) -> list[str]:
     """What the numbers are, how many seeds they are means of, what the marks and averages mean."""
     rows = by_row(runs)
-    notes = [f"{benchmark.title}: the main metric of each task in percent; higher is better."]
+    notes = [f"{benchmark.title}: each task's main metric, named under its title, in percent; higher is better."]
     notes.append(_on_seeds([group for key, group in rows.items() if key[0] != EXTERNAL]))
     if any(key[0] == EXTERNAL for key in rows):
         notes.append(f"{EXTERNAL_TITLE}: evaluated in this study, not trained in it.")
@@ -77,17 +78,24 @@ def on_published_rows(blocks: list[Block]) -> list[str]:
     return []
 
 
+def on_later_work(later: LaterWork) -> str:
+    """Where a block of other authors' results is from, and what makes it differ."""
+    pairs = f" {later.pairs:,} pairs of" if later.pairs else ""
+    return (
+        f"Runs by {later.source}: as printed in their paper. They trained these methods themselves, on{pairs}"
+        f" {later.corpus}. Not measured here; not considered for best and second best."
+    )
+
+
 def on_corpus(path: Path, labels: Mapping[str, CorpusLabel]) -> str:
     """How much of a training corpus could be downloaded, next to what the paper's authors had."""
     manifest = Manifest.read(path)
+    label = labels.get(manifest.corpus, CorpusLabel(title=manifest.corpus))
     text = (
-        f"Corpus {manifest.corpus} ({manifest.split}): {manifest.samples:,} usable pairs"
-        f" of {manifest.requested:,} requested; {manifest.usable_fraction:.1%} could be downloaded."
+        f"Training corpus {label.title}: {manifest.samples:,} usable pairs of {manifest.requested:,}"
+        f" ({manifest.usable_fraction:.1%})."
     )
-    label = labels.get(manifest.corpus)
-    if label is None or label.published_pairs is None:
-        return text
-    return f"{text} The paper's authors had {label.published_pairs:,}."
+    return f"{text} The paper's authors had {label.published_pairs:,}." if label.published_pairs else text
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from amorlip.common.errors import AmorlipError, one_line
@@ -28,17 +29,59 @@ def read_published(path: Path, columns: Sequence[str]) -> dict[RowKey, dict[str,
         AmorlipError: if the file cannot be read as such, or a wanted number is not in percent.
     """
     numbers: dict[RowKey, dict[str, float]] = {}
+    for line in _lines(path, columns):
+        printed = numbers.setdefault((line["scale"], line["method"], line["variant"]), {})
+        printed[line["column"]] = float(line["value"]) / 100
+    return numbers
+
+
+@dataclass
+class LaterWork:
+    """What other authors got at one scale when they trained the same methods."""
+
+    source: str
+    """The authors and their paper."""
+    corpus: str
+    """Name of the corpus."""
+    pairs: int | None
+    """Training pairs that they had, where they say so."""
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Title of a method → column → fraction."""
+
+
+def read_later_work(path: Path, columns: Sequence[str]) -> dict[str, LaterWork]:
+    """Scale → other authors' results.
+
+    Args:
+        path: a csv file as of `read_published`, with the further columns corpus, pairs, source and title.
+        columns: keys of the tasks and averages that are wanted.
+
+    Raises:
+        AmorlipError: as `read_published`.
+    """
+    found: dict[str, LaterWork] = {}
+    for line in _lines(path, columns, "corpus", "pairs", "source", "title"):
+        pairs = int(line["pairs"]) if line["pairs"] else None
+        later = found.setdefault(line["scale"], LaterWork(line["source"], line["corpus"], pairs))
+        later.rows.setdefault(line["title"], {})[line["column"]] = float(line["value"]) / 100
+    return found
+
+
+def _lines(path: Path, columns: Sequence[str], *further: str) -> list[dict[str, str]]:
+    """The lines of the wanted columns, each with a number in percent."""
+    needed = ["scale", "method", "variant", "column", "value", "unit", *further]
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            for line in csv.DictReader(file):
-                if line["column"] not in columns:
-                    continue
-                if line["unit"] != "percent":
-                    raise AmorlipError(f"{path}: a number in {line['unit']}, where percent is wanted")
-                printed = numbers.setdefault((line["scale"], line["method"], line["variant"]), {})
-                printed[line["column"]] = float(line["value"]) / 100
+            reader = csv.DictReader(file)
+            if lacking := [key for key in needed if key not in (reader.fieldnames or [])]:
+                raise AmorlipError(f"{path}: not a table of published numbers: the column {lacking[0]} is missing")
+            lines = [line for line in reader if line["column"] in columns]
+        for line in lines:
+            if line["unit"] != "percent":
+                raise AmorlipError(f"{path}: a number in {line['unit']}, where percent is wanted")
+            float(line["value"])
     except OSError as error:
         raise AmorlipError(f"{path}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise AmorlipError(f"{path}: not a table of published numbers: {one_line(error)}") from error
-    return numbers
+    return lines

@@ -72,7 +72,9 @@ def looks(runs: Iterable[RunLabel]) -> dict[tuple[str, str], Look]:
 @contextmanager
 def context(style: FigureStyle) -> Iterator[None]:
     """Matplotlib's settings for a figure and its files; the caller's own are restored afterwards."""
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # one warning per character and measurement; `save` names them all in one line
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(
             {
@@ -118,8 +120,7 @@ def save(figure: Figure, outputs: Mapping[str, Path], dpi: int) -> None:
         print(f"{next(iter(outputs.values()))}: the font {FONT} lacks {names}; the figure shows boxes instead")
     metadata = {"png": {"Software": None}, "pdf": {"Creator": None, "Producer": None, "CreationDate": None}}
     for form, path in outputs.items():
-        with files.atomic_path(path) as temporary, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # named above, in one line
+        with files.atomic_path(path) as temporary:
             figure.savefig(temporary, format=form, dpi=dpi, metadata=metadata[form])
 
 

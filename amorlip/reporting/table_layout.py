@@ -51,6 +51,8 @@ class Layout:
     """Heading and number of columns of each group."""
     columns: list[str]
     """Heading of each column."""
+    metrics: list[str]
+    """What each column measures, in a word or two, shown under its heading."""
     blocks: list[Block]
     notes: list[str] = field(default_factory=list)
     """Sentences under the table."""

@@ -6,16 +6,19 @@ import json
 import math
 import re
 import statistics
+from typing import get_args
 
 import pandas as pd
 import pytest
 
 from amorlip.common.errors import AmorlipError
 from amorlip.config import experiment
+from amorlip.config.benchmark import TaskDefinition
 from amorlip.config.display import CorpusLabel, external_label
 from amorlip.config.experiment import Experiment
 from amorlip.reporting import comparison, tables
 from amorlip.reporting.latex import escape as latex_escape
+from amorlip.reporting.metric_names import METRICS, SHORT
 from amorlip.stages import table
 from tests.helpers import REPOSITORY
 
@@ -164,11 +167,10 @@ def test_yield_of_corpora_next_to_the_papers(study, table_experiment):
     }  # fmt: skip
     manifest.write_text(json.dumps(found))
     text = render(fake, table_experiment, manifests=[manifest], corpora={"cc3m": label})
-    expected = (
-        "2,000,000 usable pairs of 3,318,333 requested; 62.0% could be downloaded. The paper's authors had 2,274,566"
-    )
-    assert f"Corpus cc3m (train): {expected}." in text["md"]
-    assert "authors" not in render(fake, table_experiment, manifests=[manifest])["md"]
+    expected = "Training corpus Conceptual Captions: 2,000,000 usable pairs of 3,318,333 (62.0%)."
+    assert f"- {expected} The paper's authors had 2,274,566.\n" in text["md"]
+    unlabelled = render(fake, table_experiment, manifests=[manifest])["md"]
+    assert "Training corpus cc3m: 2,000,000" in unlabelled and "authors" not in unlabelled
     manifest.write_text("{}")
     with pytest.raises(AmorlipError, match="manifest.json: corpus: Field required"):
         render(fake, table_experiment, manifests=[manifest])
@@ -194,6 +196,47 @@ def test_published_rows_follow_ours_and_are_not_ranked(study, table_experiment):
         render(fake, shown, paths)
 
 
+def test_each_column_names_its_metric(study, table_experiment):
+    text = render(study(), table_experiment)
+    header = text["md"].splitlines()[2]
+    assert "| Unseen style<br>OpenMoji<br>*top-1* | <br>Fluent 3D<br>*top-1* |" in header
+    assert "Other<br>Digits<br>*top-1* | <br>Held-out names<br>*recall@1* | <br>Association<br>*Jaccard*" in header
+    assert "<br>Worst style<br>*worst group* | All<br>Avg. 9<br>*mean*" in header
+    assert r"\shortstack[r]{Digits\\\tiny\textit{top-1}}" in text["tex"]
+    assert "Held-out names<span>recall@1</span>" in text["html"]
+
+
+def test_every_main_metric_has_a_name():
+    known = set(get_args(TaskDefinition.model_fields["main_metric"].annotation))
+    assert known == set(METRICS) == set(SHORT)
+
+
+def test_later_work_is_a_block_after_its_scale(study, table_experiment):
+    fake = study(scales=("medium", "demo"))
+    fake.benchmark = fake.benchmark.model_copy(
+        update={"averages": {"average_38": fake.benchmark.averages["all"]}, "columns": []}
+    )
+    shown = with_options(table_experiment, later_work="later_work", columns=["digits", "average_38"])
+    text = render(fake, shown, later_work=PUBLISHED.with_name("later_work.csv"))
+    rows = [line for line in text["md"].splitlines() if line.startswith("|")][2:]
+    source = "NeuCLIP's authors (ICLR 2026, arXiv 2511.08417)"
+    assert rows[3:6] == [f"| Medium, runs by {source} | *OpenCLIP* |  | 21.84 |", "|  | *SigLIP* |  | 22.19 |",
+                         "|  | *AmorLIP* |  | 22.89 |"]  # fmt: skip
+    assert rows[8].startswith("| Demo | CLIP |") and len(rows) == 10
+    assert (
+        f"Runs by {source}: as printed in their paper. They trained these methods themselves, on 2,720,000"
+        in text["md"]
+    )
+    assert "NeuCLIP" not in text["csv"]
+
+
+def test_columns_without_a_group_are_shown_too(study, table_experiment):
+    fake = study()
+    fake.benchmark = fake.benchmark.model_copy(update={"columns": fake.benchmark.columns[:1]})
+    text = render(fake, with_options(table_experiment, columns=["openmoji", "digits"]))
+    assert "Unseen style<br>OpenMoji" in text["md"] and "Other<br>Digits" in text["md"]
+
+
 def test_published_rows_of_other_scales_do_not_appear(study, table_experiment):
     text = render(study(), with_options(table_experiment, published="table1"), published=PUBLISHED)
     assert "published" not in text["md"]
@@ -207,7 +250,7 @@ def test_misspelled_options_columns_and_functions_are_named(study, table_experim
         render(study(), with_options(table_experiment, colums=["digits"]))
     with pytest.raises(AmorlipError, match="unknown column 'digit'; did you mean 'digits'"):
         render(study(), with_options(table_experiment, columns=["digit"]))
-    with pytest.raises(AmorlipError, match="unknown table function 'comparson'; did you mean 'comparison'"):
+    with pytest.raises(AmorlipError, match="unknown function of a table 'comparson'; did you mean 'comparison'"):
         render(study(), table_experiment.model_copy(update={"function": "comparson"}))
 
 

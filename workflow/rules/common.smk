@@ -125,9 +125,9 @@ def manifests_of(experiment):
     return expand("results/corpora/{corpus}/train/manifest.json", corpus=sorted(corpora))
 
 
-def published_of(wildcards):
-    """The file of published numbers that a table shows beside its own, in a list, or nothing."""
-    name = study.experiments[wildcards.table].options.get("published")
+def paper_file(table, option):
+    """The file in config/paper/ that a table's option names, in a list, or nothing."""
+    name = study.experiments[table].options.get(option)
     return [os.path.relpath(study.folder / "paper" / f"{name}.csv")] if name else []
 
 
@@ -140,7 +140,8 @@ def table_settings_file(wildcards):
         evaluations=evaluations_of(wildcards.table) + external_evaluations(),
         metrics=metrics_of(wildcards.table),
         manifests=manifests_of(wildcards.table),
-        published=next(iter(published_of(wildcards)), None),
+        published=next(iter(paper_file(wildcards.table, "published")), None),
+        later_work=next(iter(paper_file(wildcards.table, "later_work")), None),
     )
     return settings_file("table", settings)
 

@@ -7,7 +7,8 @@ rule table:
         evaluations=lambda wildcards: evaluations_of(wildcards.table) + external_evaluations(),
         metrics=lambda wildcards: metrics_of(wildcards.table),
         manifests=lambda wildcards: manifests_of(wildcards.table),
-        published=published_of,
+        published=lambda wildcards: paper_file(wildcards.table, "published"),
+        later_work=lambda wildcards: paper_file(wildcards.table, "later_work"),
     output:
         csv=f"{STUDY}/tables/{{table}}.csv",
         md=f"{STUDY}/tables/{{table}}.md",
@@ -16,7 +17,7 @@ rule table:
             f"{STUDY}/tables/{{table}}.html",
             caption="../report/table.rst",
             category="Tables",
-            labels=lambda wildcards: {"table": study.experiments[wildcards.table].title},
+            labels=lambda wildcards: {"table": report_text.label(study.experiments[wildcards.table].title)},
         ),
     log:
         f"{STUDY}/logs/table/{{table}}.log",
@@ -29,7 +30,7 @@ rule table:
         runtime=10,
     params:
         settings=table_settings_file,
-        caption=lambda wildcards: study.experiments[wildcards.table].caption,
+        caption=lambda wildcards: report_text.caption(study.experiments[wildcards.table].caption),
     shell:
         "amorlip table --settings {params.settings:q} --name {wildcards.table} --outputs {output:q} > {log:q} 2>&1"
 
@@ -44,7 +45,7 @@ rule figure:
             f"{STUDY}/figures/{{figure}}.png",
             caption="../report/figure.rst",
             category="Figures",
-            labels=lambda wildcards: {"figure": study.experiments[wildcards.figure].title},
+            labels=lambda wildcards: {"figure": report_text.label(study.experiments[wildcards.figure].title)},
         ),
         pdf=f"{STUDY}/figures/{{figure}}.pdf",
     log:
@@ -58,7 +59,7 @@ rule figure:
         runtime=10,
     params:
         settings=figure_settings_file,
-        caption=lambda wildcards: study.experiments[wildcards.figure].caption,
+        caption=lambda wildcards: report_text.caption(study.experiments[wildcards.figure].caption),
     shell:
         "amorlip figure --settings {params.settings:q} --name {wildcards.figure} --outputs {output:q} > {log:q} 2>&1"
 
