@@ -40,7 +40,7 @@ def wrap(figure: Figure, text: str, width: float, *, bold: bool = False, scale: 
         return renderer.get_text_width_height_descent(line, font, False)[0] <= SLACK * width
 
     lines: list[str] = []
-    for word in text.split():
+    for word in "".join(one for one in text if not _is_invisible(one)).split():
         if lines and fits(f"{lines[-1]} {word}"):
             lines[-1] += f" {word}"
             continue
@@ -49,6 +49,13 @@ def wrap(figure: Figure, text: str, width: float, *, bold: bool = False, scale: 
             word = word[len(head) :]
         lines.append(word)
     return "\n".join(lines)
+
+
+def _is_invisible(character: str) -> bool:
+    """A format character that neither joins letters nor turns their direction. matplotlib's pdf fails on U+FEFF."""
+    return unicodedata.category(character) == "Cf" and not (
+        character in "\u200c\u200d" or unicodedata.bidirectional(character) not in ("BN", "")
+    )
 
 
 def _head(word: str, fits) -> str:
