@@ -299,7 +299,7 @@ def test_misspelled_options_and_functions_are_named(study, tmp_path):
     with pytest.raises(AmorlipError, match="options: .*'bands'; did you mean 'band'"):
         write(study(), "accuracy_over_epochs", tmp_path, bands="std")
     with pytest.raises(
-        AmorlipError, match="unknown function of a figure 'training_curve'; did you mean 'training_curves'"
+        AmorlipError, match="unknown figure function 'training_curve'; did you mean 'training_curves'"
     ):
         write(study(), "training_curve", tmp_path)
 

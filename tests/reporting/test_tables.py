@@ -250,7 +250,7 @@ def test_misspelled_options_columns_and_functions_are_named(study, table_experim
         render(study(), with_options(table_experiment, colums=["digits"]))
     with pytest.raises(AmorlipError, match="unknown column 'digit'; did you mean 'digits'"):
         render(study(), with_options(table_experiment, columns=["digit"]))
-    with pytest.raises(AmorlipError, match="unknown function of a table 'comparson'; did you mean 'comparison'"):
+    with pytest.raises(AmorlipError, match="unknown table function 'comparson'; did you mean 'comparison'"):
         render(study(), table_experiment.model_copy(update={"function": "comparson"}))
 
 
