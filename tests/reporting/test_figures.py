@@ -298,9 +298,7 @@ def test_settings_of_matplotlib_are_left_as_they_were(study, tmp_path):
 def test_misspelled_options_and_functions_are_named(study, tmp_path):
     with pytest.raises(AmorlipError, match="options: .*'bands'; did you mean 'band'"):
         write(study(), "accuracy_over_epochs", tmp_path, bands="std")
-    with pytest.raises(
-        AmorlipError, match="unknown figure function 'training_curve'; did you mean 'training_curves'"
-    ):
+    with pytest.raises(AmorlipError, match="unknown figure function 'training_curve'; did you mean 'training_curves'"):
         write(study(), "training_curve", tmp_path)
 
 
