@@ -1,4 +1,4 @@
-"""Work spread over this machine's cores, by processes that end without a word on Ctrl-C."""
+"""Work spread over this machine's cores, by processes that end silently on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from amorlip.common.errors import AmorlipError
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def map_on_all_cores(function: Callable[[T], R], items: Sequence[T], *, chunksize: int = 1) -> list[R]:
@@ -26,5 +27,5 @@ def map_on_all_cores(function: Callable[[T], R], items: Sequence[T], *, chunksiz
             return list(pool.map(function, items, chunksize=chunksize))
     except BrokenProcessPool as error:
         raise AmorlipError(
-            f"one of {processes} worker processes was killed, perhaps for want of memory; run again with fewer cores"
+            f"one of {processes} worker processes was killed, perhaps for lack of memory; run again with fewer cores"
         ) from error

@@ -1,4 +1,4 @@
-"""Downloads of images that end: img2dataset reads an answer for as long as a server cares to send it."""
+"""Downloads of images that end: img2dataset reads an answer for as long as the server sends it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_BYTES = 1 << 26
 
 
 class BoundedDownloader(Downloader):
-    """img2dataset's, with `timeout` as patience for a whole answer and not only for its next byte.
+    """img2dataset's, with `timeout` for the whole answer and not only for its next byte.
 
     A subclass, because it is unpickled, and so imports this module, in the processes that download.
     """
@@ -41,7 +41,8 @@ class _Bounds(urllib.request.BaseHandler):
         """Called by urllib with every answer."""
         if response.status == 200:
             deadline = time.monotonic() + self.seconds
-            response.read = lambda *_: _read(response, deadline)
+            # On this answer alone: urllib has no place for a response class of one's own.
+            vars(response)["read"] = lambda *_: _read(response, deadline)
         return response
 
     https_response = http_response

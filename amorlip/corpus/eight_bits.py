@@ -12,6 +12,7 @@ import numpy as np
 from amorlip.common.images import PIXEL_FORMAT, rgb_pixels
 
 PNG = b"\x89PNG"
+TIFF = (b"II*\0", b"MM\0*")
 _imdecode = cv2.imdecode
 
 
@@ -19,16 +20,23 @@ def imdecode(buffer: np.ndarray, flags: int) -> np.ndarray | None:
     """`cv2.imdecode`, but of 16 bits per channel the upper 8.
 
     Raises ValueError for other depths, and for 16 bits in formats other than PNG: an AVIF of 10 bits also gives 16, of
-    which only the lower 10 are used.
+    which only the lower 10 are used. Also for a TIFF with alpha, whose colors OpenCV gives multiplied by alpha, so that
+    img2dataset would multiply them again.
     """
     if _has_transparent_gray(buffer):
         return np.ascontiguousarray(rgb_pixels(buffer.tobytes(), transparency="white")[:, :, ::-1])
     image = _imdecode(buffer, flags)
     if image is None or image.dtype == np.uint8:
+        if image is not None and buffer[:4].tobytes() in TIFF and _has_alpha(image):
+            raise ValueError(PIXEL_FORMAT)
         return image
     if image.dtype != np.uint16 or buffer[:4].tobytes() != PNG:
         raise ValueError(PIXEL_FORMAT)
-    return (image >> 8).astype(np.uint8)
+    return np.right_shift(image, 8).astype(np.uint8)
+
+
+def _has_alpha(image: np.ndarray) -> bool:
+    return image.ndim == 3 and image.shape[2] == 4 and int(image[..., 3].min()) < 255
 
 
 def _has_transparent_gray(buffer: np.ndarray) -> bool:

@@ -87,7 +87,9 @@ def read_manifest(folder: Path) -> Manifest:
 def _check_shard(path: Path, entry: ShardEntry, manifest: Path) -> None:
     """Only a shard that was written or moved since the manifest is read whole, for its checksum."""
     if not path.is_file():
-        raise AmorlipError(f"shard {path} is missing, but {manifest} lists it; delete {manifest} and run again")
+        raise AmorlipError(
+            f"shard {path} is missing, but {manifest} lists it; delete {manifest} and {DOWNLOAD} there, and run again"
+        )
     status = path.stat()
     if status.st_size != entry.bytes:
         raise AmorlipError(
@@ -158,7 +160,7 @@ def _ignored(shards: Sequence[Shard]) -> str:
 
 
 def _write_index(rows: np.ndarray, numbers: np.ndarray, path: Path) -> None:
-    columns = {**{name: rows[name] for name in ROW.names}, "shard": numbers}
+    columns = {**{name: rows[name] for name in rows.dtype.names or ()}, "shard": numbers}
     arrays = [pa.array(np.ascontiguousarray(columns[field.name]), field.type) for field in INDEX_SCHEMA]
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(arrays, schema=INDEX_SCHEMA), temporary, write_page_checksum=True)

@@ -23,12 +23,12 @@ PARALLEL = 4
 def fetch(packages: Mapping[str, Package], folder: Path) -> dict[str, Path]:
     """Fetch and unpack `packages` (name → pin) into `folder`/name; return the folders.
 
-    A package that is there with the pinned digest is not fetched again. No script of a package is run.
-    Raises AmorlipError when a package cannot be fetched, differs from its pin, or holds links or climbing paths.
+    A package that is already there with the pinned checksum is not fetched again. No script of a package is run.
+    Raises AmorlipError if a package cannot be fetched, differs from its pin, or has links or paths out of its folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(PARALLEL) as pool:
-        found = pool.map(lambda item: _fetch_one(*item, folder), packages.items())
+        found = pool.map(lambda name: _fetch_one(name, packages[name], folder), packages)
         return dict(zip(packages, found, strict=True))
 
 
@@ -65,7 +65,9 @@ def _pack(spec: str, folder: Path) -> Path:
     archives = list(folder.glob("*.tgz"))
     if done.returncode != 0 or len(archives) != 1:
         said = [
-            line for line in done.stderr.splitlines() if line.startswith("npm error") and "A complete log" not in line
+            line
+            for line in str(done.stderr).splitlines()
+            if line.startswith("npm error") and "A complete log" not in line
         ]
         raise AmorlipError(
             f"npm could not fetch {spec}: {_reason(said)}; check the network and npm's registry setting, then run again"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from amorlip.common.images import open_image
@@ -28,7 +29,7 @@ def render_all(drawings: Sequence[Drawing], folder: Path, size: int) -> list[str
 
 
 def picture_path(drawing: Drawing) -> Path:
-    """Where a drawing's picture lies below the pictures' folder."""
+    """The path of a drawing's picture below the pictures' folder."""
     return Path(drawing.style) / f"{drawing.hexcode}.png"
 
 
@@ -37,7 +38,7 @@ def _render_to(drawing: Drawing, folder: Path, size: int) -> str | None:
         picture = render(drawing, size)
     except (ValueError, OSError):
         return "cannot be rendered"
-    if all(low == 255 for low, _ in picture.getextrema()):
+    if np.asarray(picture).min() == 255:
         return "blank"
     picture.save(folder / picture_path(drawing))
     return None
@@ -49,8 +50,7 @@ def render(drawing: Drawing, size: int) -> Image.Image:
     Margins are cut off: they belong to the set, not to the drawing (OpenMoji leaves a third of the frame empty), and
     a style that is held out should differ in its drawing. Raises ValueError or OSError.
     """
-    raw = drawing.file.read_bytes() if drawing.svg is None else _rasterize(drawing.svg, 2 * size)
-    picture = open_image(raw).convert("RGBA")
+    picture = open_image(_raw(drawing, size)).convert("RGBA")
     picture = picture.crop(picture.getchannel("A").point(lambda alpha: 255 * (alpha >= VISIBLE)).getbbox())
     picture = ImageOps.contain(picture, (size, size), Image.Resampling.LANCZOS)
     if drawing.mirrored:
@@ -58,6 +58,12 @@ def render(drawing: Drawing, size: int) -> Image.Image:
     canvas = Image.new("RGB", (size, size), WHITE)
     canvas.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2), mask=picture)
     return canvas
+
+
+def _raw(drawing: Drawing, size: int) -> bytes:
+    if drawing.file is not None:
+        return drawing.file.read_bytes()
+    return _rasterize(drawing.svg or "", 2 * size)
 
 
 def _rasterize(svg: str, size: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +121,7 @@ def _subgroups(artwork: Artwork, output: Path) -> None:
 
 
 def _styles(artwork: Artwork, output: Path) -> None:
-    """Withheld drawings of the training styles beside both held-out styles, the same names in all, grouped by style."""
+    """Withheld drawings of the training styles and all of both held-out styles, of the same names, grouped by style."""
     instances = artwork.heldout_instances()
     styles = sorted(set(artwork.pictures["style"]))
     shifted = [artwork.of_style("openmoji"), artwork.of_style("fluent_3d")]
@@ -138,7 +138,7 @@ def _write(
     artwork: Artwork,
     pictures: pd.DataFrame,
     labels: Iterable[str],
-    metadata: list[tuple[int, ...]] | None = None,
+    metadata: Sequence[tuple[int, ...]] | None = None,
 ) -> None:
     position = {name: number for number, name in enumerate(names)}
     groups = metadata or [()] * len(pictures)
@@ -211,7 +211,7 @@ def association_rounds(pictures: pd.DataFrame) -> list[Round]:
 def _carriers(pictures: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Tag → the rows that carry it, for tags that are plain words and neither rare nor everywhere."""
     tagged = pictures.explode("tags")
-    groups = {tag: rows for tag, rows in tagged.groupby("tags") if re.fullmatch(r"[a-z]{3,}", tag)}
+    groups = {str(tag): rows for tag, rows in tagged.groupby("tags") if re.fullmatch(r"[a-z]{3,}", str(tag))}
     return {tag: rows for tag, rows in groups.items() if 3 <= len(rows) <= 40 and rows["subgroup"].nunique() <= 10}
 
 

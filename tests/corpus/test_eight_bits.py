@@ -51,6 +51,12 @@ def test_depths_whose_range_is_not_known_have_a_reason(mode, store):
     assert store(data) == "unsupported pixel format"
 
 
+def test_a_tiff_with_alpha_has_a_reason(store):
+    """OpenCV multiplies its colors by alpha, so it would be stored too dark. One that is opaque everywhere is right."""
+    assert store(saved(Image.new("RGBA", (8, 8), (200, 100, 50, 128)), "TIFF")) == "unsupported pixel format"
+    assert (store(saved(Image.new("RGBA", (8, 8), (200, 100, 50, 255)), "TIFF")) == (200, 100, 50)).all()
+
+
 def test_the_download_uses_it(monkeypatch):
     """And only while it runs."""
     original, seen = cv2.imdecode, []
