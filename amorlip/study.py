@@ -151,7 +151,7 @@ def require_tasks(study: Study, folder: Path) -> None:
         if reason:
             raise AmorlipError(
                 f"{record}: left out by a study that allowed it ({reason}); to try again: "
-                f"snakemake --force {record} --config allow_missing_tasks=true"
+                f"snakemake --force {record} --config allow_missing_tasks=True"
             )
 
 
