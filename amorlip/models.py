@@ -61,7 +61,7 @@ def create(
 
     Its weights depend on `model` and `seed` alone: neither the method nor a logit bias shifts them, and the global
     random generators are left as they were. `logit_scale_init` is τ itself (the parameter holds log τ; None: OpenCLIP's
-    1/0.07); without `logit_bias_init` there is no bias. Raises AmorlipError as `architecture` does.
+    1/0.07); without `logit_bias_init`, the model has no bias. Raises AmorlipError as `architecture` does.
     """
     architecture(model)
     options = {"init_logit_bias": logit_bias_init}

@@ -34,7 +34,7 @@ def nudge(model: torch.nn.Module) -> torch.nn.Module:
     return model.eval()
 
 
-def test_equal_seeds_give_equal_weights_whatever_the_logit_parameters():
+def test_equal_seeds_give_equal_weights_with_any_logit_parameters():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     plain = models.create("demo", seed=3).state_dict()

@@ -23,7 +23,7 @@ def decode(data: bytes, transparency: Transparency = "drop") -> np.ndarray:
     if data[:2] == JPEG:
         try:
             height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-            # simplejpeg has no limit of its own: without this check, a header alone could fill the memory.
+            # simplejpeg has no limit on pixels: without this check, a header alone could fill the memory.
             if colors in ("YCbCr", "Gray", "RGB") and int(height) * int(width) <= images.MOST_PIXELS:
                 return simplejpeg.decode_jpeg(data)
         except ValueError:  # raised for the decoder's warnings too, as for a file that is cut short

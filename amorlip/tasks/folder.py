@@ -7,6 +7,7 @@ See docs/decisions/2026-11-26-task-folders.md.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,23 +32,55 @@ class FolderState(JsonRecord):
     """Path → size and modification time [ns] when its checksum was computed."""
 
 
-def claim(folder: Path, source: dict[str, Any]) -> None:
-    """Make `folder` ours, for files of `source`; the files of another source are set aside.
+@contextmanager
+def claimed(folder: Path, source: dict[str, Any]) -> Iterator[None]:
+    """Make `folder` ours while the block puts the files of `source` into it.
 
-    Raises AmorlipError if it has files that we did not write.
+    Files of another source are set aside first. In a folder without our mark, every file may be a user's: those that
+    the block replaces or removes are set aside, too. Raises AmorlipError if it has a link to another folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    visible = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    for path in folder.rglob("*"):
+        if path.is_symlink() and path.is_dir():
+            raise AmorlipError(f"{path} is a link, so files of the task would be written elsewhere; remove the link")
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     before = FolderState.read(folder / MARK).source if (folder / MARK).is_file() else None
     if before is None and visible and not _has_record(folder):
-        raise AmorlipError(
-            f"{folder} has files that this command did not write ({', '.join(visible[:3])}); if they are yours, move "
-            "them elsewhere and name their new folder in the task's source.path, else delete them"
-        )
+        with _kept(folder):
+            FolderState(source=source).write(folder / MARK)
+            yield
+        return
     (folder / RECORD).unlink(missing_ok=True)  # it is written last: with it, the folder is complete
     if before is not None and before != source:
-        set_aside(folder, [folder / name for name in visible if name != RECORD])
+        set_aside(folder, [path for path in visible if path.name != RECORD])
     FolderState(source=source).write(folder / MARK)
+    yield
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Set aside every file that the block replaces or removes. Copies are hard links, which take no space."""
+    aside = _new_aside(folder)
+    for path in [*files(folder), *folder.glob(RECORD)]:
+        copy = aside / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, copy, follow_symlinks=False)
+    try:
+        yield
+    finally:
+        for copy in files(aside):
+            path = folder / copy.relative_to(aside)
+            if os.path.lexists(path) and os.path.samestat(path.lstat(), copy.lstat()):
+                copy.unlink()
+        for place in sorted((path for path in [aside, *aside.rglob("*")] if path.is_dir()), reverse=True):
+            if not any(place.iterdir()):
+                place.rmdir()
+        if aside.exists():
+            print(f"{folder} had files that this command did not write; those it replaced are now in {aside}")
+
+
+def _new_aside(folder: Path) -> Path:
+    return folder / f"{SET_ASIDE}-{1 + len(list(folder.glob(f'{SET_ASIDE}-*')))}"
 
 
 def _has_record(folder: Path) -> bool:
@@ -63,8 +96,7 @@ def set_aside(folder: Path, paths: list[Path]) -> None:
     """Move files or folders in `folder` into a hidden folder there, and print its name."""
     if not paths:
         return
-    number = 1 + len(list(folder.glob(f"{SET_ASIDE}-*")))
-    aside = folder / f"{SET_ASIDE}-{number}"
+    aside = _new_aside(folder)
     for path in paths:
         target = aside / path.relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)

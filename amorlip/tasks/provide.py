@@ -12,7 +12,7 @@ from amorlip.common.files import overlap, sha256
 from amorlip.config.benchmark import TaskContent, TaskSource
 from amorlip.tasks import pack
 from amorlip.tasks.check import check_content
-from amorlip.tasks.folder import MARK, FolderState, claim, files, set_aside, staging
+from amorlip.tasks.folder import MARK, FolderState, claimed, files, set_aside, staging
 from amorlip.tasks.record import RECORD, TaskRecord
 
 
@@ -43,17 +43,17 @@ def provide(
     settings = source.model_dump(exclude_none=True)
     if source.kind == "folder":
         _require_apart(Path(str(source.path)), output)
-    claim(output, settings)
-    try:
-        origin = _fetch(source, output, build)
-    except NotAvailable as reason:
-        if not allow_missing:
-            raise
-        print(f"left out: {reason}")
-        TaskRecord(source=settings, missing=str(reason)).write(output / RECORD)
-        return
-    check_content(output, content, strict=source.kind == "folder")
-    _write_record(output, settings, origin)
+    with claimed(output, settings):
+        try:
+            origin = _fetch(source, output, build)
+        except NotAvailable as reason:
+            if not allow_missing:
+                raise
+            print(f"left out: {reason}")
+            TaskRecord(source=settings, missing=str(reason)).write(output / RECORD)
+            return
+        check_content(output, content, strict=source.kind == "folder")
+        _write_record(output, settings, origin)
 
 
 def _require_apart(source: Path, output: Path) -> None:
@@ -63,6 +63,9 @@ def _require_apart(source: Path, output: Path) -> None:
             f"source.path {source} overlaps with {output}, where the files of this task are written; nothing was "
             "changed. Move your files elsewhere and name their new folder in source.path"
         )
+    for path in _walk(source):
+        if overlap(path, output):
+            raise AmorlipError(f"{path} is in {output}, where the files of this task are written; move it elsewhere")
 
 
 def _write_record(output: Path, settings: dict[str, Any], origin: dict[str, Any]) -> None:
@@ -112,7 +115,7 @@ def _set_aside_shards_of_before(output: Path) -> None:
     try:
         count = int((output / "test" / "nshards.txt").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return  # the check of the contents says what is wrong
+        return  # check_content reports it
     known = {f"{number}.tar" for number in range(count)}
     set_aside(output, [path for path in (output / "test").glob("*.tar") if path.name not in known])
 
@@ -122,8 +125,6 @@ def _link(folder: Path, new: Path, output: Path) -> None:
     if not folder.is_dir():
         raise NotAvailable(f"{folder}: no such folder; the key source.path of a task names a folder in the wds layout")
     for path in _walk(folder):
-        if overlap(path, output):
-            raise AmorlipError(f"{path} is in {output}, where the files of this task are written; move it elsewhere")
         link = new / path.relative_to(folder)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path.resolve())

@@ -70,7 +70,7 @@ def open_classification(folder: Path, task: TaskContent) -> ClassificationSet:
     Raises AmorlipError if a file is missing or disagrees with `task` or with nshards.txt.
     """
     # One published set has a class without a name (CLEVR's distances: very nearby, nearby, near, "", …), and
-    # clip_benchmark scores it; `classes` says that such a line is meant.
+    # clip_benchmark scores it; with the key `classes`, such a line is accepted.
     names = _lines(folder / "classnames.txt", blank=task.classes)
     if task.classes is not None and len(names) != task.classes:
         raise AmorlipError(
@@ -114,7 +114,7 @@ def _shards(folder: Path) -> list[Path]:
     if not shards or sorted(shards) != found:
         names = ", ".join(shard.name for shard in found[:5]) or "none"
         raise AmorlipError(
-            f"{path} says {count} shards (0.tar to {count - 1}.tar), but the folder has {len(found)} ({names})"
+            f"{path} gives {count} shards (0.tar to {count - 1}.tar), but the folder has {len(found)} ({names})"
         )
     return shards
 

@@ -1,4 +1,4 @@
-"""config/benchmarks/datacomp38.yaml says what is known of DataComp's 38 tasks."""
+"""config/benchmarks/datacomp38.yaml agrees with what is known about DataComp's 38 tasks."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_another_key_is_computed(cached, encoded, change):
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged"])
-def test_a_damaged_file_is_made_anew(cached, encoded, content):
+def test_a_damaged_file_is_replaced(cached, encoded, content):
     expected = cached.classes(NAMES, TEMPLATES)
     (path,) = cached.cache.folder.iterdir()
     path.write_bytes(content)

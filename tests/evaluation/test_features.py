@@ -70,7 +70,7 @@ def test_features_that_are_not_finite_are_refused(encoder, toy, sets, value):
         list(encoder.images(records(sets, sets.pictures(2)), "drop"))
 
 
-def test_a_cpu_computes_in_float32_whatever_the_precision(encoder):
+def test_a_cpu_computes_in_float32_with_any_precision(encoder):
     half = dataclasses.replace(encoder, precision="bfloat16")
     assert torch.equal(half.texts(["a dog"]), encoder.texts(["a dog"]))
 

@@ -90,7 +90,7 @@ def test_workers_and_precision_change_nothing_on_a_cpu(toy, made, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_predictions_are_written_beside(toy, made, kind, tmp_path):
+def test_predictions_are_written(toy, made, kind, tmp_path):
     path = tmp_path / "out" / "predictions.parquet"
     result = run(toy, made, kind, predictions=path)
     rows = pd.read_parquet(path)
@@ -130,7 +130,7 @@ def test_class_embeddings_are_kept_for_the_next_task(toy, made, tmp_path, monkey
 
 
 def test_no_speed_is_given_for_images_that_were_not_encoded(toy, made, tmp_path):
-    """With class embeddings of its own, the second set takes only the images' features from the first."""
+    """Its class embeddings differ, so the second set takes only the images' features from the first."""
     spec, folder = made["classification"]
     made["classification"] = (spec.model_copy(update={"shared_images": True}), folder)
     first = run(toy, made, "classification", cache=FeatureCache(tmp_path / "features", "toy"))

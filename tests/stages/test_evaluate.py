@@ -76,7 +76,7 @@ def test_features_of_another_version_are_not_used(folder, weights, tmp_path, mon
 
 
 def same_file(tmp_path, weights, folder):
-    return ["--output", str(weights)], "is not the result of an evaluation"
+    return ["--output", str(weights)], "would be overwritten"
 
 
 def own_json(tmp_path, weights, folder):
@@ -86,7 +86,7 @@ def own_json(tmp_path, weights, folder):
 
 def weights_as_predictions(tmp_path, weights, folder):
     (tmp_path / "link").symlink_to(tmp_path)
-    return ["--predictions", str(tmp_path / "link" / weights.name)], "belongs to an input"
+    return ["--predictions", str(tmp_path / "link" / weights.name)], "would be overwritten"
 
 
 def task_as_predictions(tmp_path, weights, folder):
@@ -110,7 +110,7 @@ def test_an_input_is_never_overwritten(case, folder, weights, tmp_path, capsys):
 
 
 def test_published_weights_by_name(folder, weights, tmp_path, monkeypatch):
-    """With the transform and the activation that OpenCLIP's list has beside them."""
+    """With the transform and the activation in OpenCLIP's list."""
     mean = (0.5, 0.5, 0.5)
     published = {"file": str(weights), "mean": mean, "std": mean, "quick_gelu": True}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "demo", {"mine": published})
@@ -219,7 +219,7 @@ def test_which_model_must_be_clear(folder, tmp_path, arguments, capsys):
 
 
 def test_a_set_that_is_not_there(weights, tmp_path, capsys):
-    """Refused; or noted, where that is allowed: the evaluation then has no value and says why."""
+    """Refused, or recorded if that is allowed: the evaluation then has no value and gives the reason."""
     source = TaskSource(kind="folder", path=str(tmp_path / "nowhere"))
     with pytest.raises(NotAvailable, match="no such folder"):
         provide(source, tmp_path / "task")

@@ -95,7 +95,7 @@ def test_candidates_once_each(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_folder_of_the_users_is_packed_beside_it(published, tmp_path):
+def test_a_users_folder_is_packed_into_the_task(published, tmp_path):
     """The archive stays where it was, and its digest in the record."""
     before = sha256(published / "images.zip")
     output = tmp_path / "task"

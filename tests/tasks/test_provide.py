@@ -116,6 +116,8 @@ def test_a_path_in_other_letters_on_a_disk_that_ignores_case(tmp_path, monkeypat
 def test_files_in_the_task_that_are_not_ours_are_kept(kind, make, tmp_path, monkeypatch):
     mine = make(tmp_path / "mine")
     output = make(tmp_path / "task", names=["my", "own", "set"])
+    (output / "notes.txt").write_text("mine")
+    (output / "task.json").write_text('{"mine": 1}')
     before = contents(output)
     hub = Hub()
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
@@ -127,10 +129,13 @@ def test_files_in_the_task_that_are_not_ours_are_kept(kind, make, tmp_path, monk
         "emoji": TaskSource(kind="emoji", corpus="demo", builder="digits"),
         "hub": TaskSource(kind="hub", repository="me/things"),
     }[kind]
-    with pytest.raises(AmorlipError, match="files that this command did not write .classnames.txt, "):
-        provide(source, output, build=make)
+    provide(source, output, build=make)
     hub.close()
-    assert contents(output) == before
+    assert (output / "classnames.txt").read_text().split() == NAMES
+    kept = contents(output / ".set-aside-1")
+    assert kept["classnames.txt"] == before["classnames.txt"]
+    now = contents(output)
+    assert all({**now, **kept}[name] == content for name, content in before.items())
 
 
 def test_files_of_another_source_are_set_aside(make, tmp_path, capsys):
@@ -159,6 +164,24 @@ def test_a_task_made_by_an_earlier_version_is_ours(make, tmp_path):
     provide(folder_source(make(tmp_path / "mine")), tmp_path / "task")
     (tmp_path / "task" / ".files.json").unlink()
     provide(folder_source(tmp_path / "mine"), tmp_path / "task")
+
+
+def test_what_an_earlier_version_downloaded_is_not_downloaded_again(make, tmp_path, monkeypatch):
+    """Snakemake deletes task.json before it runs the stage, and there is no mark. Nothing is left in the way."""
+    mine = make(tmp_path / "mine")
+    hub = Hub()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    hub.repositories["me/things"] = {
+        path.relative_to(mine).as_posix(): path.read_bytes() for path in mine.rglob("*") if path.is_file()
+    }
+    provide(TaskSource(kind="hub", repository="me/things"), tmp_path / "task")
+    inode = (tmp_path / "task" / "test" / "0.tar").stat().st_ino
+    (tmp_path / "task" / "task.json").unlink()
+    (tmp_path / "task" / ".files.json").unlink()
+    provide(TaskSource(kind="hub", repository="me/things"), tmp_path / "task")
+    hub.close()
+    assert (tmp_path / "task" / "test" / "0.tar").stat().st_ino == inode
+    assert not list((tmp_path / "task").glob(".set-aside-*"))
 
 
 def test_a_linked_folder_in_the_source(make, tmp_path):
