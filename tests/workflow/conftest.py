@@ -40,6 +40,16 @@ for file in files:
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = pathlib.Path(options["settings"][0]).read_text()
     path.write_text(settings if stage == "study_config" else json.dumps({{"stage": stage, **options}}))
+undeclared = {{
+    "artwork": ("packages.json", [{{"pictures": 1}}], "pictures/a.png"),
+    "download": ("download.json", {{"shards": ["00000.tar"]}}, "00000.tar"),
+    "tasks": ("task.json", {{"source": {{}}, "files": {{"test/0.tar": ""}}}}, "test/0.tar"),
+}}
+if stage in undeclared:
+    record, content, file = undeclared[stage]
+    pathlib.Path(folder, record).write_text(json.dumps(content))
+    pathlib.Path(folder, file).parent.mkdir(exist_ok=True)
+    pathlib.Path(folder, file).touch()
 """
 
 
@@ -50,7 +60,6 @@ class Study:
         self.folder = folder
         commands = folder / "commands"
         if not commands.is_dir():
-            (folder / "config").symlink_to(REPOSITORY / "config")
             commands.mkdir()
             (commands / "amorlip").write_text(STAND_IN)
             (commands / "amorlip").chmod(0o755)

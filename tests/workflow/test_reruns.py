@@ -67,12 +67,12 @@ CHANGES = [
 
 @contextmanager
 def restored(path: Path) -> Iterator[str]:
-    """The content of a file that may be changed or removed; it comes back with its times."""
-    content, times = path.read_text(), path.stat()
+    """The content of a file that may be changed or deleted; it comes back with its times."""
+    content, times = path.read_bytes(), path.stat()
     try:
-        yield content
+        yield content.decode(errors="replace")
     finally:
-        path.write_text(content)
+        path.write_bytes(content)
         os.utime(path, (times.st_atime, times.st_mtime))
 
 

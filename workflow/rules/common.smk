@@ -1,4 +1,4 @@
-"""Names that several rules use: folders, patterns of the wildcards, and look-ups in the study."""
+"""What several rules use: folders, wildcard constraints, and functions that look up values in the study."""
 
 STUDY = f"results/{study.selection.name}"
 RUN = f"{STUDY}/runs/{{scale}}/{{run}}"
@@ -6,7 +6,7 @@ ENVIRONMENT = "../../envs/amorlip.yaml"
 
 
 def one_of(names):
-    """A wildcard's pattern that matches exactly these names."""
+    """A wildcard constraint that matches exactly these names."""
     return "|".join(re.escape(name) for name in sorted(names)) or "(?!)"
 
 
@@ -28,21 +28,26 @@ wildcard_constraints:
 
 def settings_file(stage, settings):
     """The file that hands a stage its settings. Its name holds their digest, so a changed setting reruns the job."""
-    return str(studies.settings_file(stage, settings, Path("results/settings")))  # Snakemake records no Path
+    return str(studies.settings_file(stage, settings, RESULTS / "settings"))  # Snakemake records no Path
 
 
 def artwork_of(wildcards):
-    """The pictures a corpus is listed from, where its source is emoji."""
+    """The pictures that a corpus of emoji consists of."""
     return rules.artwork.output if study.corpora[wildcards.corpus].source == "emoji" else []
 
 
+def lists_of(wildcards):
+    """The lists of addresses that a corpus is made from, where they are on this machine."""
+    return user_files.lists(study.corpora[wildcards.corpus])
+
+
 def urls_of(wildcards):
-    """The list a corpus is downloaded from; a mirror has none."""
+    """The list of addresses that a corpus is downloaded from; a mirror has none."""
     return [] if study.corpora[wildcards.corpus].source == "mirror" else rules.urls.output
 
 
 def pictures_of(wildcards):
-    """The pictures a task is built from, where its source is emoji."""
+    """The pictures that a task of emoji is built from."""
     source = study.benchmark.tasks[wildcards.task].source
     return expand(rules.artwork.output, corpus=source.corpus) if source.kind == "emoji" else []
 
@@ -58,40 +63,39 @@ def run_of(wildcards):
     return study.run(wildcards.scale, wildcards.run)
 
 
-def asked(resources, key):
-    """A value of the section `resources`; data-loading processes follow the cores where they are not given."""
+def resource(resources, key):
+    """A value of the section `resources`; without `workers`, all cores but one load data."""
     value = getattr(resources, key)
     return resources.cpus - 1 if value is None else value
 
 
 def train_resource(key):
-    """A look-up of what a training job at this scale asks for."""
+    """A function that returns a resource of a training job."""
     return lambda wildcards: getattr(study.scales[wildcards.scale].train_resources, key)
 
 
 def evaluate_resource(key):
-    """A look-up of what an evaluation job at this scale asks for."""
-    return lambda wildcards: asked(study.scales[wildcards.scale].evaluate_resources, key)
+    """A function that returns a resource of an evaluation job."""
+    return lambda wildcards: resource(study.scales[wildcards.scale].evaluate_resources, key)
 
 
 def external_of(wildcards):
-    """Published weights, as the configuration names them."""
+    """The external model, as in the configuration."""
     return study.selection.external_models[wildcards.external]
 
 
 def external_file(wildcards):
-    """The file of published weights, where they are given as one."""
-    pretrained = external_of(wildcards).pretrained
-    return [pretrained] if os.path.isfile(pretrained) else []
+    """The weights file of an external model, if it is given by path."""
+    return user_files.weights(external_of(wildcards))
 
 
 def external_resource(key):
-    """A look-up of what an evaluation of published weights asks for."""
-    return lambda wildcards: asked(external_of(wildcards).resources, key)
+    """A function that returns a resource of an evaluation of external weights."""
+    return lambda wildcards: resource(external_of(wildcards).resources, key)
 
 
 def external_evaluations():
-    """JSON files of all published weights, on every task."""
+    """JSON files of all external models, on every task."""
     return expand(
         rules.evaluate_external.output.result, external=study.selection.external_models, task=study.benchmark.tasks
     )
@@ -110,7 +114,7 @@ def evaluations_of(experiment):
 
 
 def all_evaluations():
-    """JSON files of every run, and of the weights that were not trained here, on every task."""
+    """JSON files of every run and of every external model, on every task."""
     return evaluations(study.runs) + external_evaluations()
 
 

@@ -35,7 +35,7 @@ rule evaluate:
 
 
 rule evaluate_external:
-    """Evaluate one model that was not trained here on one task."""
+    """Evaluate one external model, which this study did not train, on one task."""
     input:
         task=rules.tasks.output[0],
         weights=external_file,

@@ -65,7 +65,7 @@ rule figure:
 
 
 rule study_config:
-    """Write the study's top-level configuration as it is, command-line changes included, beside its results."""
+    """Write the study's top-level configuration, command-line changes included, next to its results."""
     output:
         f"{STUDY}/config.yaml",
     log:
@@ -84,7 +84,7 @@ rule study_config:
 
 
 rule report:
-    """Show all tables and figures with their captions in one HTML file: Snakemake's own report."""
+    """Write all tables and figures with their captions to one HTML file, by Snakemake's report."""
     input:
         config=rules.study_config.output,
         tables=expand(rules.table.output, table=experiments_of("table")),
@@ -103,6 +103,6 @@ rule report:
     params:
         snakefile=workflow.main_snakefile,
     shell:
-        # a second Snakemake reads the records of the first one's finished jobs, hence no lock
+        # --nolock: this second Snakemake only reads the records of finished jobs, while the first holds the lock
         "snakemake --snakefile {params.snakefile:q} {input.tables:q} {input.figures:q} --configfile {input.config:q}"
         " --nolock --report {output:q} > {log:q} 2>&1"

@@ -2,9 +2,10 @@
 
 
 rule download:
-    """Download the pairs of one split into WebDataset shards. The shards are no declared output, so a failed job keeps them."""
+    """Download the pairs of one split into WebDataset shards, which are not declared outputs: a failed job keeps them."""
     input:
         urls=urls_of,
+        deleted="results/deleted/corpora/{corpus}/{split}.json",
     output:
         "results/corpora/{corpus}/{split}/download.json",
     log:
@@ -31,7 +32,7 @@ rule download:
 
 
 rule shards:
-    """Check every pair of one split; write the manifest with digests and counts, and the index of the samples."""
+    """Check every pair of one split; write the manifest (checksums, counts) and the index of the samples."""
     input:
         rules.download.output,
     output:

@@ -1,8 +1,10 @@
-"""Source: the pictures of the demo, and the lists of addresses and captions of every corpus."""
+"""Source: the pictures of emoji, and the list of addresses and captions of each corpus."""
 
 
 rule artwork:
-    """Fetch the pinned emoji packages and render their pictures."""
+    """Download the pinned emoji packages and render their pictures."""
+    input:
+        deleted="results/deleted/corpora/{corpus}/artwork.json",
     output:
         "results/corpora/{corpus}/artwork/pictures.parquet",
     log:
@@ -26,6 +28,7 @@ rule urls:
     """List the addresses and captions of a corpus, with the split and the id of each pair."""
     input:
         artwork=artwork_of,
+        lists=lists_of,
     output:
         "results/corpora/{corpus}/urls.parquet",
     log:

@@ -1,4 +1,4 @@
-"""Tasks: the files of every evaluation set, in the layouts of the DataComp benchmark."""
+"""Tasks: the files of each evaluation set, in the layout of the DataComp benchmark."""
 
 
 rule tasks:
@@ -6,6 +6,7 @@ rule tasks:
     input:
         artwork=pictures_of,
         validation=held_out_of,
+        deleted="results/deleted/tasks/{task}.json",
     output:
         "results/tasks/{task}/task.json",
     log:
@@ -20,6 +21,8 @@ rule tasks:
         allow_missing=int(study.selection.allow_missing_tasks),
     params:
         settings=lambda wildcards: settings_file("tasks", stage_settings.tasks(study, wildcards.task)),
+        # A user's folder may hold any number of files, so its state is a param and not a list of inputs.
+        stamp=lambda wildcards: user_files.stamp(study.benchmark.tasks[wildcards.task].source),
         artwork=lambda wildcards: f"results/corpora/{study.benchmark.tasks[wildcards.task].source.corpus}/artwork",
         validation=lambda wildcards: f"results/corpora/{study.benchmark.tasks[wildcards.task].source.corpus}/validation",
         folder=subpath(output[0], parent=True),

@@ -2,10 +2,10 @@
 
 
 rule train:
-    """Train one model; an interrupted run goes on from its checkpoint, which is no declared output."""
+    """Train one model. An interrupted run resumes from its checkpoint, which is not a declared output."""
     input:
         manifest=lambda wildcards: f"results/corpora/{run_of(wildcards).recipe.corpus}/train/manifest.json",
-        # A set that comes anew is no reason to train again.
+        # An evaluation set that is made again is no reason to train again.
         tasks=lambda wildcards: ancient(expand(rules.tasks.output, task=run_of(wildcards).recipe.epoch_tasks)),
     output:
         weights=f"{RUN}/model.safetensors",
