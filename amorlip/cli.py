@@ -192,7 +192,8 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(function=function)
         for option in options.split():
-            sub.add_argument(f"--{option}", **{"required": True, **OPTIONS[option]})
+            keywords: dict[str, Any] = {"required": True, **OPTIONS[option]}
+            sub.add_argument(f"--{option}", **keywords)
         return sub
 
     for name, (text, options) in STAGES.items():
@@ -220,7 +221,8 @@ ADVICE = {
 def system_trouble(error: OSError, args: argparse.Namespace) -> str:
     """What the operating system refused, in one line: the file or folder, the reason, what to do."""
     where = error.filename or getattr(args, "output", None) or getattr(args, "folder", None)
-    return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}{ADVICE.get(error.errno, '')}"
+    code = error.errno or 0
+    return f"{f'{where}: ' if where else ''}{os.strerror(code)}{ADVICE.get(code, '')}"
 
 
 def memory_trouble(error: RuntimeError | MemoryError) -> str | None:

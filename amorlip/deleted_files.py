@@ -67,6 +67,6 @@ def _note(path: Path, gone: list[str]) -> None:
     if gone:
         # The time is part of the content: Snakemake ignores a new time of a file whose content is the same.
         files.write_json(path, {"deleted": gone, "noticed": time.time()})
-    elif not path.is_file():
+    elif not path.is_file() or path.stat().st_mtime:
         files.write_json(path, {"deleted": []})
         os.utime(path, (0, 0))  # older than any output, so that it makes nothing run again

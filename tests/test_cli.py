@@ -47,6 +47,16 @@ def test_bad_settings_are_told_in_one_line(settings, parts, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("source", "words"), [("emoji", "--artwork is missing"), ("mirror", "has no list")])
+def test_a_list_that_cannot_be_written(source, words, tmp_path, capsys):
+    mirror = {"repository": "a/b", "train": "*", "validation": "*"}
+    demo = yaml.safe_load((REPOSITORY / "config/corpora/demo.yaml").read_text())
+    settings = {**demo, "source": source, "mirror": mirror}
+    with pytest.raises(SystemExit):
+        cli.main(["urls", "--settings", json.dumps(settings), "--output", str(tmp_path / "urls.parquet")])
+    assert words in capsys.readouterr().err
+
+
 def test_training_leaves_out_tasks_that_are_missing(tmp_path, monkeypatch, capsys):
     from amorlip.training import loop
 

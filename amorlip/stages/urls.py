@@ -1,4 +1,4 @@
-"""The stage `urls`: the list of addresses and captions of a corpus, whatever its source."""
+"""The stage `urls`: the list of addresses and captions of a corpus."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ from amorlip.emoji import artwork as emoji
 
 
 def run(settings: Mapping[str, Any], artwork: Path | None, output: Path) -> None:
-    """Write the list of addresses and captions of a corpus."""
+    """Write the list of addresses and captions of a corpus.
+
+    Raises:
+        AmorlipError: if the settings are wrong, the corpus has no list, or its list cannot be read.
+    """
     corpus = validate(Corpus, {"title": "", **settings}, "settings")
     for split in (corpus.urls.train, corpus.urls.validation) if corpus.urls else ():
         _refuse_to_overwrite(split, output)
     if corpus.source == "emoji":
+        if artwork is None:
+            raise AmorlipError("--artwork is missing: the folder of the rendered emoji")
         emoji.write_urls(artwork, output)
-    else:
+    elif corpus.source == "urls" and corpus.urls is not None:
         urls.write_urls(corpus.urls, output)
+    else:
+        raise AmorlipError(f"a corpus of source '{corpus.source}' has no list of addresses")
 
 
 def _refuse_to_overwrite(given: UrlList | None, output: Path) -> None:

@@ -101,21 +101,39 @@ def external_evaluations():
     )
 
 
-def evaluations(runs):
-    """JSON files of runs, on every task."""
+def evaluations_of(experiment):
+    """JSON files of the runs that a table or figure shows, on every task."""
     return [
-        f"{STUDY}/evaluations/{run.scale}/{run.name}/{task}.json" for _, run in runs for task in study.benchmark.tasks
+        f"{STUDY}/evaluations/{run.scale}/{run.name}/{task}.json"
+        for _, run in study.experiment_runs(experiment)
+        for task in study.benchmark.tasks
     ]
 
 
-def evaluations_of(experiment):
-    """JSON files of the runs that a table or figure shows, on every task."""
-    return evaluations(study.experiment_runs(experiment))
+def corpus_files():
+    """Every file of the corpora: pictures, lists of addresses, and the pairs of those that are trained on."""
+    sources = {name: corpus.source for name, corpus in study.corpora.items()}
+    trained = {run.recipe.corpus for _, run in study.runs}
+    emoji = [name for name in sources if sources[name] == "emoji"]
+    listed = [name for name in sorted(trained) if sources[name] != "mirror"]
+    return [
+        *expand(rules.artwork.output, corpus=emoji),
+        *expand(rules.urls.output, corpus=listed),
+        *expand([*rules.download.output, *rules.shards.output], corpus=sorted(trained), split="train"),
+    ]
 
 
-def all_evaluations():
-    """JSON files of every run and of every external model, on every task."""
-    return evaluations(study.runs) + external_evaluations()
+def run_files():
+    """Every file of the runs."""
+    scales, names = zip(*((run.scale, run.name) for _, run in study.runs))
+    return expand(rules.train.output, zip, scale=scales, run=names)
+
+
+def evaluation_files():
+    """Every file of the evaluations of runs and of external models."""
+    tasks, external = study.benchmark.tasks, study.selection.external_models
+    files = [expand(rules.evaluate.output, scale=run.scale, run=run.name, task=tasks) for _, run in study.runs]
+    return [*files, expand(rules.evaluate_external.output, external=external, task=tasks)]
 
 
 def metrics_of(experiment):

@@ -2,7 +2,7 @@
 
 
 rule download:
-    """Download the pairs of one split into WebDataset shards, which are not declared outputs: a failed job keeps them."""
+    """Download the pairs of one split into WebDataset shards, undeclared outputs that a failed job keeps."""
     input:
         urls=urls_of,
         deleted="results/deleted/corpora/{corpus}/{split}.json",
