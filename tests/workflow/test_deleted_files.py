@@ -12,7 +12,7 @@ CORPUS, RUN, EVALUATION = "corpora/demo", "demo/runs/demo/clip-seed0", "demo/eva
 TRAINED = {"train": 2, "evaluate": 18, **SHOWN}
 PAIRS = {"download": 1, "shards": 1, **TRAINED}
 OPENMOJI = {"tasks": 1, "evaluate": 2, **SHOWN}
-# What a job makes may be the same as before. Snakemake plans the jobs after it, and skips them if it is.
+# Snakemake runs the jobs after a repeated job even if it makes the same file as before.
 TABLE = [
     (f"{CORPUS}/artwork/pictures.parquet", {"artwork": 1, "urls": 1, "tasks": 9, **PAIRS}),
     (f"{CORPUS}/artwork/pictures/a.png", {"artwork": 1, "urls": 1, "tasks": 9, **PAIRS}),
@@ -21,7 +21,9 @@ TABLE = [
     (f"{CORPUS}/train/00000.tar", PAIRS),
     (f"{CORPUS}/train/manifest.json", {"shards": 1, **TRAINED}),
     (f"{CORPUS}/train/index.parquet", {"shards": 1, **TRAINED}),
-    ("tasks/openmoji/task.json", OPENMOJI),
+    # the task of the epochs: Snakemake also trains again, since an input was missing
+    ("tasks/openmoji/task.json", {"tasks": 1, **TRAINED}),
+    ("tasks/digits/task.json", OPENMOJI),
     ("tasks/openmoji/test/0.tar", OPENMOJI),
     *[(f"{RUN}/{name}", {"train": 1, "evaluate": 9, **SHOWN})
       for name in ("model.safetensors", "metrics.jsonl", "run.yaml", "provenance.json")],
@@ -47,14 +49,11 @@ def test_a_deleted_file_is_made_again(finished, path, rules):
 
 
 def test_a_deleted_shard_is_made_again_once(finished, tmp_path):
-    """And what was trained on the same pairs is not trained again."""
+    """The next call finds it, and has nothing to do."""
     study = finished.copy(tmp_path / "copy")
     for path in ("corpora/demo/train/00000.tar", "tasks/openmoji/test/0.tar"):
         (study.folder / "results" / path).unlink()
-    weights = study.folder / "results/demo/runs/demo/clip-seed0/model.safetensors"
-    before = weights.stat().st_mtime_ns
     study.snakemake("--quiet")
     assert (study.folder / "results/corpora/demo/train/00000.tar").is_file()
     assert (study.folder / "results/tasks/openmoji/test/0.tar").is_file()
     assert study.planned() == {}
-    assert weights.stat().st_mtime_ns == before

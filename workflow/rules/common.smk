@@ -53,7 +53,7 @@ def pictures_of(wildcards):
 
 
 def held_out_of(wildcards):
-    """The validation split a task is built from, where that is its source."""
+    """The validation split that a task of held-out pairs is built from."""
     source = study.benchmark.tasks[wildcards.task].source
     return expand(rules.shards.output, corpus=source.corpus, split="validation") if source.kind == "validation" else []
 
@@ -111,15 +111,17 @@ def evaluations_of(experiment):
 
 
 def corpus_files():
-    """Every file of the corpora: pictures, lists of addresses, and the pairs of those that are trained on."""
-    sources = {name: corpus.source for name, corpus in study.corpora.items()}
-    trained = {run.recipe.corpus for _, run in study.runs}
-    emoji = [name for name in sources if sources[name] == "emoji"]
-    listed = [name for name in sorted(trained) if sources[name] != "mirror"]
+    """Every file of the corpora: pictures, lists of addresses, and the pairs of the splits that are used."""
+    tasks = study.benchmark.tasks.values()
+    splits = {(run.recipe.corpus, "train") for _, run in study.runs}
+    splits |= {(task.source.corpus, "validation") for task in tasks if task.source.kind == "validation"}
+    names, used = zip(*sorted(splits))
+    emoji = [name for name, corpus in study.corpora.items() if corpus.source == "emoji"]
+    listed = sorted({name for name in names if study.corpora[name].source != "mirror"})
     return [
         *expand(rules.artwork.output, corpus=emoji),
         *expand(rules.urls.output, corpus=listed),
-        *expand([*rules.download.output, *rules.shards.output], corpus=sorted(trained), split="train"),
+        *expand([*rules.download.output, *rules.shards.output], zip, corpus=names, split=used),
     ]
 
 
