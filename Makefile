@@ -1,6 +1,6 @@
 # make demo   download, train, evaluate, report: everything, on the demo corpus
 # make test   every test
-# VENV=DIR    where the environment lies (default .venv)
+# VENV=DIR    where the environment is (default .venv)
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -39,7 +39,7 @@ lint: setup
 	lint-imports
 	amorlip schema --check
 
-# The drawings of README.md and docs/architecture.md.
+# The diagrams in README.md and docs/architecture.md.
 pictures: setup
 	python docs/pictures/method.py
 	python docs/pictures/workflow.py
@@ -56,7 +56,7 @@ bench-train: setup
 bench-evaluation: setup
 	amorlip bench evaluation --output results/bench
 
-# Anew from the direct requirements; versions and hashes only, so any index serves them.
+# Resolved again from the direct requirements; versions and hashes only, so any index can serve them.
 lock: setup
 	$(UV) pip compile envs/requirements.in envs/requirements-dev.in --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o envs/requirements.lock

@@ -1,8 +1,8 @@
-"""The command `amorlip`: one subcommand a stage of the workflow, under the name of its rule.
+"""The command `amorlip`: one subcommand per stage of the workflow, named after its rule.
 
 Only arguments and exit codes are handled here. A stage reads its settings (JSON text, or the path of a YAML or JSON
-file), calls one function and exits with 0; bad input ends in one line on stderr and 1. An option that is left out is
-the configuration's to decide. Imports are inside the commands, so that each loads only what it needs.
+file), calls one function and exits with 0; bad input ends with one line on stderr and exit code 1. An omitted option is
+taken from the configuration. Imports are inside the commands, so that each loads only what it needs.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def bench(what: str, output: Path, tiny: bool) -> None:
 OPTIONS: dict[str, dict[str, Any]] = {
     "settings": {"help": "JSON text, or path of a YAML or JSON file"},
     "output": {"type": Path, "help": "file or folder to write"},
-    "outputs": {"type": Path, "nargs": "+", "help": "files to write; the ending of each name decides its format"},
+    "outputs": {"type": Path, "nargs": "+", "help": "files to write; the extension of each name decides its format"},
     "artwork": {"type": Path, "required": False, "help": "folder of the rendered emoji, if they are the source"},
     "validation": {
         "type": Path,
@@ -144,7 +144,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "run": {"type": Path, "required": False, "help": "folder of a trained run"},
     "model": {"required": False, "help": "OpenCLIP architecture, instead of a run"},
-    "pretrained": {"required": False, "help": "path of a weights file, or OpenCLIP's name of weights to download"},
+    "pretrained": {"required": False, "help": "path of a weights file, or OpenCLIP's name for weights to download"},
     "key": {"help": "key of the task in its benchmark"},
     "predictions": {
         "type": Path,
@@ -153,7 +153,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "name": {"help": "name of the experiment"},
     "workers": {"type": int, "required": False, "help": "data-loading processes (for evaluation: all cores but one)"},
-    "tiny": {"action": "store_true", "required": False, "help": "try the plan for a GPU at a small size"},
+    "tiny": {"action": "store_true", "required": False, "help": "try the GPU's cases with a small model and batch"},
     "check": {"action": "store_true", "required": False, "help": "write nothing; exit with 1 if a file is out of date"},
 }
 STAGES = {
@@ -233,7 +233,7 @@ def memory_trouble(error: RuntimeError | MemoryError) -> str | None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exits 0, 1 (bad input, one line on stderr) or 2 (usage)."""
+    """Run the command line. Exit codes: 0, 1 (bad input), 2 (usage), 75 (stopped by a signal), 130 (Ctrl-C)."""
     # albumentations, which img2dataset imports, looks up its newest version on the network unless this is set
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     args = parser().parse_args(arguments)

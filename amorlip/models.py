@@ -1,7 +1,7 @@
 """OpenCLIP models: how they are created, saved and loaded, with their transforms and tokenizers.
 
 Importing this module registers the architectures of amorlip/architectures/ with OpenCLIP; the name of each is its
-file's name without the ending.
+file's name without the extension.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def architecture(model: str) -> dict[str, Any]:
         raise AmorlipError(unknown_key(model, known, "model"))
     text = config["text_cfg"]
     if text.get("hf_model_name") or text.get("hf_tokenizer_name") or "siglip" in model.lower():
-        raise AmorlipError(f"model '{model}' needs a tokenizer from a hub; choose one with OpenCLIP's own, as ViT-B-32")
+        raise AmorlipError(f"model '{model}' needs a tokenizer from a hub; use a model with OpenCLIP's, e.g. ViT-B-32")
     return config
 
 
@@ -210,7 +210,7 @@ def load(path: Path, model: str) -> LoadedModel:
 def load_published(model: str, pretrained: str) -> LoadedModel:
     """Load weights that were not trained here, into any of OpenCLIP's architectures.
 
-    `pretrained` is a file, or OpenCLIP's name of published weights. Those are downloaded into the cache of
+    `pretrained` is a file, or OpenCLIP's name for published weights. Those are downloaded into the cache of
     OpenCLIP's hub, and used with the transform and the activation they were trained with. Pickled code is not run.
     Raises AmorlipError for an unknown name, a missing file, weights of another architecture, and a tokenizer that
     cannot be downloaded.

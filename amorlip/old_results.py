@@ -1,6 +1,6 @@
-"""Results of earlier versions, in folders with other names: recognized, and not made again by surprise.
+"""Results of earlier versions, in folders with other names: recognized, so that they are not silently made again.
 
-Those versions also had other names of some keys. As Snakemake compares a job's settings with those of its last run, it
+Those versions also had other names for some keys. As Snakemake compares a job's settings with those of its last run, it
 would run every job of such a study again, training included.
 """
 
@@ -28,7 +28,7 @@ def refuse_old_layout(study: Study, results: Path) -> None:
             )
     moves = " && ".join(f"mv {old} {new}" for old, new in renamed)
     raise AmorlipError(
-        f"{results} was made by an earlier version, which had other names of folders and keys. To keep what it holds:"
+        f"{results} was made by an earlier version, which had other names for folders and keys. To keep what it holds:"
         f" {moves}; then, before you change any key, run this snakemake command once with --touch, which marks the"
         " results as up to date"
     )

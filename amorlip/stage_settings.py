@@ -100,7 +100,7 @@ def table(
 
 
 def figure(study: Study, name: str, *, evaluations: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
-    """What a figure shows, and its looks."""
+    """What a figure shows, and its style."""
     shown = _shown(study, name, evaluations, metrics)
     return display.FigureSettings(**shown, style=study.selection.figures).model_dump(mode="json")
 

@@ -102,7 +102,7 @@ def _check_recipe(study: Study, scale: str, resolved: Resolved) -> None:
 
 
 def warnings(study: Study) -> list[str]:
-    """What is probably a mistake: rows of one experiment that train the same model, though their keys differ."""
+    """Probable mistakes: rows of one experiment that train the same model, though their keys differ."""
     found = []
     for name in study.experiments:
         seen: dict[str, tuple[str, Resolved]] = {}

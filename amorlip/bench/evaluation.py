@@ -47,14 +47,14 @@ FEW = 12
 WIDTHS = {"retrieval metrics": models.embed_dim("demo"), "retrieval metrics, ViT-B-32": models.embed_dim("ViT-B-32")}
 """Width of the features in the cases that measure metrics alone: those of two models."""
 TOLERANCE = 2e-3
-"""Largest difference of a metric: an untrained model's answer to a few images depends on the last bits."""
+"""Largest difference in a metric: an untrained model's output for a few images depends on the last bits."""
 
 Measured = Callable[[], dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: a set of `size` times its `unit`."""
+    """What is measured: a set with `size` of its `unit`."""
 
     name: str
     size: int

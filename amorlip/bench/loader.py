@@ -2,7 +2,7 @@
 
 Each runs in this process with one thread and reads the same shards. Seconds are CPU time, not wall-clock time: other
 load on the machine matters little, and the result is for one core. It does not include, for either side, the time that
-loader processes take to pass on batches.
+loader processes take to hand over batches.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ WORDS = ("a", "the", "red", "small", "two", "with", "near", "house", "dog", "riv
 
 
 def photograph(width: int, height: int, seed: int) -> bytes:
-    """A JPEG whose amplitude spectrum falls as 1/f, as those of natural images do; 4.3 bits a pixel."""
+    """A JPEG whose amplitude spectrum falls as 1/f, as those of natural images do; 4.3 bits per pixel."""
     generator = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = np.inf
@@ -36,7 +36,7 @@ def photograph(width: int, height: int, seed: int) -> bytes:
 
 
 def drawing(side: int, seed: int) -> bytes:
-    """A PNG of some shaded ellipses on white, about as large as the demo's pictures."""
+    """A PNG of a few shaded ellipses on white, about as large as the demo's pictures."""
     generator, scale = np.random.default_rng(seed), 4
     image = Image.new("RGB", (scale * side, scale * side), "white")
     draw = ImageDraw.Draw(image)

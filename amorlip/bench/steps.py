@@ -30,7 +30,7 @@ from amorlip.training.step import Encoders
 MIB = 2**20
 PARTS = ("data", "forward", "objective", "backward", "optimizer")
 WARM_UP = 3
-"""Steps before the first that counts: the first one compiles, and chooses convolutions."""
+"""Warmup steps, not counted: the first one compiles, and selects convolution algorithms."""
 PEAKS = {"H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12}
 """Part of a GPU's name → dense bfloat16 peak [FLOP/s], from NVIDIA's data sheets."""
 

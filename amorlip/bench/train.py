@@ -228,7 +228,7 @@ def _shown(key: str, value: float | None) -> str:
 
 
 def _measure(case: Case, scratch: Path, before: list[Result]) -> Result:
-    """`before`: results so far, among them CLIP's at this scale."""
+    """`before`: results so far, including CLIP's at this scale."""
     recipe = case.run.recipe
     with _process(_measure_there, case, scratch) as pipe:
         timing = _receive(pipe, case)

@@ -18,7 +18,7 @@ class AmorlipError(Exception):
 
 
 class NotAvailable(AmorlipError):
-    """Data that are gated, private or do not exist. Another try will not help."""
+    """Data that are gated, private or do not exist. A retry will not help."""
 
 
 def one_line(error: BaseException, length: int = 200) -> str:

@@ -67,7 +67,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def overlap(one: Path, other: Path) -> bool:
-    """Whether two paths are the same folder or file, or one contains the other, also through links and in other cases.
+    """Whether two paths are the same folder or file, or one contains the other, also through links and despite case.
 
     By device and inode, so that the spelling of a path does not matter. Paths that do not exist yet may be given.
     """

@@ -1,7 +1,7 @@
 """Files of Hugging Face dataset repositories: verified, and resumed where an earlier download stopped.
 
 The hub's client makes the requests and finds the endpoint and the token (HF_ENDPOINT, HF_TOKEN). It drops the beginning
-of a file when its process ends, and verifies no checksum; both are done here.
+of a file when its process ends, and verifies no checksum; this module resumes and verifies.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ EVALUATION_SET = [
 """Globs of the files that evaluations read, in either layout."""
 
 CONNECTIONS = 4
-"""Files that are downloaded at a time."""
+"""Files that are downloaded at the same time."""
 
 WAITS_S = (1, 4, 16, 60)
-"""Before each further try, in seconds."""
+"""Pauses before retries, in seconds."""
 
 
 def download(
@@ -73,7 +73,7 @@ def file_names(
 def _listing(
     repository: str, revision: str, patterns: list[str] | None, others: list[str] | None
 ) -> tuple[str, list[RepoFile]]:
-    """The commit of a revision, and its files that are wanted."""
+    """The commit of a revision, and those of its files that are requested."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
     from huggingface_hub.utils import filter_repo_objects
@@ -98,7 +98,7 @@ def _listing(
 def _fetch_all(repository: str, commit: str, wanted: list[RepoFile], folder: Path) -> None:
     from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()  # several files are downloaded at a time, into one log
+    disable_progress_bars()  # several files are downloaded at once, with one log
     total = sum(file.size for file in wanted)
     size = 0
     with ThreadPoolExecutor(CONNECTIONS) as pool:
@@ -165,7 +165,7 @@ def _is(path: Path, file: RepoFile) -> bool:
 
 
 def _retried(call: Callable[[], T]) -> T:
-    """`call`, repeated after a while if the hub is busy or broken or the network fails."""
+    """`call`, retried after a pause if the hub is busy or broken or the network fails."""
     from huggingface_hub.errors import HTTPError
 
     for wait in WAITS_S:
@@ -180,7 +180,7 @@ def _retried(call: Callable[[], T]) -> T:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether another try may help: no answer, an incomplete one, or a busy server. Not with a full disk."""
+    """Whether a retry may help: no response, an incomplete one, or a busy server. Not with a full disk."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     response = getattr(error, "response", None)
@@ -206,7 +206,7 @@ def _explained(repository: str, revision: str) -> Iterator[None]:
     except GatedRepoError as error:
         raise NotAvailable(f"{name} is gated: accept its terms on its page, then set HF_TOKEN") from error
     except RepositoryNotFoundError as error:
-        raise NotAvailable(f"{name} does not exist, or is private: then set HF_TOKEN") from error
+        raise NotAvailable(f"{name} does not exist, or is private: if private, set HF_TOKEN") from error
     except RevisionNotFoundError as error:
         raise AmorlipError(f"{name} has no revision '{revision}'") from error
     except HFValidationError as error:

@@ -18,12 +18,12 @@ from amorlip.common.errors import lacks_memory, one_line
 from amorlip.common.transparency import Transparency
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-"""Formats of training images. Pillow goes by content, not by a file's name, and starts other programs for some formats
+"""Formats of training images. Pillow recognizes content, not a file's name, and starts other programs for some formats
 (Ghostscript for EPS), so nothing else is opened."""
 EVALUATION_FORMATS = (*FORMATS, "GIF", "BMP")
 """SUN397 has GIF and BMP files under the name .jpg; Pillow decodes both by itself."""
 MOST_PIXELS = 2**30 // 4 // 3
-"""Pillow's default limit. Kept here because other packages change Pillow's, some to none."""
+"""Pillow's default limit. Kept here because other packages change Pillow's, and some remove it."""
 
 NOT_AN_IMAGE = "not an image"
 TOO_MANY_PIXELS = "image has too many pixels"

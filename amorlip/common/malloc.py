@@ -9,9 +9,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed() -> None:
-    """Hand large tensors' memory to the next ones, as PyTorch does on a GPU.
+    """Reuse the memory of freed large tensors for new ones, as PyTorch does on a GPU.
 
-    Returned to the system and asked for again in every step, it is filled with zeros page by page each time: a tenth of
+    Returned to the system and requested again in every step, it is filled with zeros page by page each time: a tenth of
     the demo's step.
     """
     _set(M_MMAP_THRESHOLD, 2**25)  # the largest value that it takes

@@ -44,7 +44,7 @@ def revision() -> str | None:
 
 @functools.cache
 def source_digest() -> str:
-    """Digest of this package's Python files. In a cache's key, it makes an edit of the code compute anew.
+    """Digest of this package's Python files. In a cache's key, it invalidates entries after an edit of the code.
 
     The revision would not do: it does not change with an edit that is not committed.
     """

@@ -36,9 +36,9 @@ class Sample:
     key: str
     shard: Path
     file: BinaryIO
-    """The open shard; it is closed when the last sample is gone."""
+    """The open shard; it is closed when the last sample is released."""
     members: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Ending in lower case → first byte and size."""
+    """Extension in lower case → first byte and size."""
 
     @property
     def where(self) -> str:
@@ -46,24 +46,24 @@ class Sample:
         return f"{self.shard}: sample '{self.key}'"
 
     def read(self, ending: str) -> bytes:
-        """The content of the file with this ending."""
+        """The content of the file with this extension."""
         offset, size = self.members[ending]
         self.file.seek(offset)
         return self.file.read(size)
 
 
 def samples(shard: Path, advice: str = "make or download the set again") -> Iterator[Sample]:
-    """The samples in order; one with a file name that its neighbor has already starts a new sample of the same key.
+    """The samples in order; a file whose name its sample already has starts a new sample with the same key.
 
-    Skipped are folders, links, sparse files, files without a stem or an ending, WebDataset's `__…__`, and hidden files
+    Skipped are folders, links, sparse files, files without a stem or extension, WebDataset's `__…__`, and hidden files
     in any folder: WebDataset takes `a/._1.jpg`, as tars made on a Mac hold it, for a file of another sample `a/`,
-    which tears the pair 1 apart.
+    which splits the pair 1.
 
     Raises:
         AmorlipError: for a file that is not a whole tar file; `advice` is the end of the message.
     """
     try:
-        file = shard.open("rb", buffering=BUFFER)  # closed when the last sample is gone, which may be read later
+        file = shard.open("rb", buffering=BUFFER)  # closed when the last sample is released, which may be read later
         sample = None
         for name, offset, size in _files(file, shard.stat().st_size):
             if (parts := _key_and_ending(name)) is None:

@@ -1,4 +1,4 @@
-"""What becomes of transparent pixels. A module by itself, since the configuration must not load Pillow for it."""
+"""How transparent pixels are handled. A separate module, since the configuration must not load Pillow for it."""
 
 from __future__ import annotations
 

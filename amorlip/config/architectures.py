@@ -27,7 +27,7 @@ def architectures() -> frozenset[str]:
 
 @cache
 def published_weights() -> frozenset[str]:
-    """Every name of published weights, of all architectures. Empty if OpenCLIP is missing or lists them otherwise.
+    """Every name of published weights, of all architectures. Empty if OpenCLIP is missing or lists them in another way.
 
     pretrained.py lists an architecture's weights as `_RN50 = dict(openai=_pcfg(…), …)`.
     """

@@ -29,7 +29,7 @@ def _name(value: Any) -> Any:
         reason = ""
         if "-" in value:
             reason = " ('-' separates method, variant and seed in the names of runs)"
-        raise ValueError(f"'{value}' may hold letters, digits, '_' and '.' only, and not begin with '.'{reason}")
+        raise ValueError(f"'{value}' may hold only letters, digits, '_' and '.', and not begin with '.'{reason}")
     return value
 
 
@@ -53,7 +53,7 @@ Name = Annotated[str, Field(pattern=NAME), BeforeValidator(_name)]
 """A name that becomes part of a path. No `-`: it separates the parts of a run's name."""
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
-"""A name that becomes a file's name: as `Name`, and with `-`."""
+"""A name that becomes a file's name: like `Name`, but with `-` allowed."""
 
 PackageName = Annotated[str, Field(pattern=r"^(@[a-z0-9_-][a-z0-9_.-]*/)?[a-z0-9_-][a-z0-9_.-]*$")]
 """Name of an npm package, with its scope."""
@@ -72,7 +72,7 @@ def refused(message: str, *keys: str | tuple[Any, ...]) -> PydanticCustomError:
     """The error of a validator that looks at more than one value.
 
     `keys` are those to change, as seen from the checked section (a nested one as a tuple); the error is reported where
-    the one of them was written that came last.
+    the last one of them was written.
     """
     paths = [key if isinstance(key, tuple) else (key,) for key in keys] or [()]
     # pydantic fills in {…} of a template; the message is a value, since it may hold braces

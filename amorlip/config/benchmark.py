@@ -33,9 +33,9 @@ class TaskSource(Section):
     """`emoji`: built from an emoji corpus; `hub`: a Hugging Face dataset repository; `folder`: already on disk;
     `validation`: the validation split of a corpus, for retrieval: its pairs are never trained on."""
     corpus: Name | None = None
-    """emoji, validation: which corpus."""
+    """emoji, validation: the corpus."""
     builder: EmojiTask | None = None
-    """emoji: which of the task sets of `amorlip.emoji.task_sets`."""
+    """emoji: one of the task sets of `amorlip.emoji.task_sets`."""
     repository: str | None = None
     """hub: owner/name."""
     revision: str = "main"
@@ -66,9 +66,9 @@ class TaskContent(Section):
     kind: TaskKind
     """Which evaluator."""
     samples: Count | None = None
-    """Expected number of samples (images; association: rounds); another number is an error."""
+    """Expected number of samples (images; association: rounds); any other number is an error."""
     classes: Count | None = None
-    """Number of classes; another number of class names is an error."""
+    """Number of classes; any other number of class names is an error."""
     metadata: list[Name] = []
     """classification_grouped: the columns of the samples' metadata vectors."""
 
@@ -121,7 +121,7 @@ class Task(TaskDefinition):
     source: TaskSource
     """Where the files come from."""
     random_score: Annotated[Fraction | None, Affects.DISPLAY] = None
-    """The main metric of guessing, for the row of chance; null where it is not known."""
+    """The main metric at chance level, for the row `Chance`; null where it is not known."""
 
     @model_validator(mode="after")
     def _held_out_pairs_are_for_retrieval(self) -> Task:
@@ -136,7 +136,7 @@ class Average(Section):
     title: Annotated[str, Affects.DISPLAY]
     """Name in tables."""
     tasks: list[str] | None = None
-    """Which tasks; null: all of the benchmark."""
+    """Which tasks; null: all tasks of the benchmark."""
 
 
 class ColumnGroup(Section):

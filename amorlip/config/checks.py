@@ -69,9 +69,9 @@ def check_cpus(recipe: Recipe, resources: Resources) -> None:
 
 
 def check_logit_bias(settings: Section, recipe: Recipe) -> None:
-    """SigLIP's logit bias has a start."""
+    """SigLIP's logit bias has an initial value."""
     if isinstance(settings, SigLip) and recipe.logit_bias_init is None:
-        raise refused("the objective siglip learns a bias of the logits and needs its start (the paper: -10)",
+        raise refused("the objective siglip learns a logit bias and needs its initial value (the paper: -10)",
                       "logit_bias_init")  # fmt: skip
 
 

@@ -98,7 +98,7 @@ class ImageStorage(Section):
     """How images are stored in the shards (img2dataset's options of the same names)."""
 
     image_size: Count = 256
-    """Side to which images are resized [pixels]."""
+    """Side that images are resized to [pixels]."""
     resize_mode: Literal["no", "border", "keep_ratio", "center_crop", "keep_ratio_largest"] = "keep_ratio"
     """How to resize. `keep_ratio`: the shorter side becomes image_size. `border`, img2dataset's own default: the longer
     side does, and the rest of the square is padded."""
@@ -130,7 +130,7 @@ class DownloadSettings(Section):
     timeout_s: Count = 10
     """Timeout per image [s]."""
     retries: Natural = 1
-    """Passes over the failed addresses after the first."""
+    """Further passes over the failed addresses, after the first pass."""
 
 
 class Corpus(Section):
@@ -147,7 +147,7 @@ class Corpus(Section):
     mirror: MirrorSource | None = None
     """Ready-made shards."""
     image: ImageStorage = ImageStorage()
-    """Storage of images."""
+    """How images are stored."""
     download: Annotated[DownloadSettings, Affects.NOTHING] = DownloadSettings()
     """Speed of the download."""
     transparency: Transparency = "white"
@@ -158,7 +158,7 @@ class Corpus(Section):
     min_yield: Fraction = 0.5
     """The workflow stops if a smaller fraction of the requested pairs was downloaded."""
     published_pairs: Annotated[Count | None, Affects.DISPLAY] = None
-    """Training pairs the paper's authors obtained; printed under the tables next to ours."""
+    """Training pairs that the paper's authors obtained; printed under the tables next to ours."""
 
     @model_validator(mode="after")
     def _chosen_source_is_described(self) -> Corpus:

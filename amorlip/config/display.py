@@ -17,7 +17,7 @@ FilePath = Annotated[Path, Field(strict=False)]
 
 
 EXTERNAL_TITLE = "Other weights"
-"""Stands where a scale's title would, for published weights and one's own files alike."""
+"""Takes the place of a scale's title, for published weights and the user's own files alike."""
 
 
 class RunLabel(Section):

@@ -89,7 +89,7 @@ class DifferenceToBaseline(Section):
     """Figure `difference_to_baseline`: one bar per task, the main metric minus that of the experiment's `baseline`."""
 
     tasks: list[str] | None = None
-    """Which tasks; null: all of the benchmark."""
+    """Which tasks; null: all tasks of the benchmark."""
 
 
 class TrainingCurves(Section):

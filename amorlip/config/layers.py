@@ -23,7 +23,7 @@ MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which plain YAML silently keeps the last."""
+    """A YAML loader that refuses duplicate keys, where plain YAML silently keeps the last."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:

@@ -45,7 +45,7 @@ def validate(section: type[S], data: Mapping[str, Any], where: str) -> S:
 def validate_layers(section: type[S], layers: Sequence[Layer]) -> S:
     """The layers laid over each other as a `section`.
 
-    Only the result is checked, so a layer may correct another one. Raises AmorlipError with one line: the file and line
+    Only the result is checked, so one layer may correct another. Raises AmorlipError with one line: the file and line
     where the value was written, its key, what is wrong, the value.
     """
     try:
@@ -74,7 +74,7 @@ def blaming(layers: Sequence[Layer], *path: Any) -> Iterator[None]:
 
 
 def _place(layers: Sequence[Layer], path: KeyPath, keys: Sequence[KeyPath], *, missing: bool = False) -> str:
-    """Where the first of the `keys` below `path` was written that the uppermost layer wrote."""
+    """Where the uppermost layer that has any of the `keys` below `path` wrote the first of them."""
     found = [blamed(layers, (*path, *key), missing=missing) for key in keys]
     written = [entry for entry, key in zip(found, keys, strict=True) if len(entry[2]) == len(path) + len(key)]
     _, layer, known = max(written or found[:1], key=lambda entry: entry[0])

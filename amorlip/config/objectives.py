@@ -30,19 +30,19 @@ class Amorlip(Section):
     """What both amortization objectives have in common. Symbols are those of the paper's Algorithm 1."""
 
     t_online: Count = 1
-    """T_online: steps from one fit of the online networks to the next; counted within the epoch."""
+    """T_online: steps between fits of the online networks, counted within the epoch."""
     t_lambda: Count = 3
     """T_λ: Adam steps of one fit."""
     t_target: Count = 2
-    """T_target: steps from one update of the target networks to the next."""
+    """T_target: steps between updates of the target networks."""
     alpha: Fraction = 0.92
     """α: share of its old value that the target keeps in an update. Like all keys of the networks, it changes nothing
-    where β is 0 under `normalizer: combined`: λ is the batch's own Z then."""
+    where β is 0 under `normalizer: combined`: then λ is the batch's own Z."""
     alpha_schedule: Literal["constant", "cosine"] = "constant"
     """`cosine`: α rises from 0 in the first epoch to its value at `beta_horizon_epochs`, as β does."""
     beta_max: Fraction = 0.8
     """β_T: largest weight of the previous epoch's networks in Z_comb (Eq. 12); 0 switches them off. At 1, Z_comb is
-    theirs alone from the horizon on (Figure 4b of the paper)."""
+    that of these networks alone from the horizon on (Figure 4b of the paper)."""
     beta_horizon_epochs: Count | None = None
     """T_β: epoch at which β reaches `beta_max`; null: the number of epochs."""
     beta_counts_from: Literal[0, 1] = 0
@@ -59,7 +59,7 @@ class Amorlip(Section):
     reinitialize: bool = True
     """Start each epoch with new online and target networks and a new Adam."""
     amortize: Literal["all", "negatives"] = "all"
-    """`negatives`: networks estimate Z without the pair itself, whose term is added at use."""
+    """`negatives`: networks estimate Z without the pair itself, whose term is added when they are used."""
     negatives: Literal["global", "local"] = "global"
     """Stage II contrasts a pair with the `global` batch, or with the rank's own part (`local`, no communication)."""
     target_negatives: Literal["global", "local"] = "global"
@@ -69,7 +69,7 @@ class Amorlip(Section):
     rho_schedule: list[RhoChange] = []
     """Later values of ρ, in the order of their epochs."""
     lr: Positive = 1e-3
-    """Adam's learning rate of the networks."""
+    """Learning rate of the networks' Adam."""
     lr_rule: Literal["constant", "times_ranks"] = "constant"
     """`times_ranks`: the rate is multiplied by the number of ranks."""
     grad_clip: Positive | None = 1.0
@@ -99,7 +99,7 @@ class AmorlipFDiv(Amorlip):
 
 
 class SigLip(Section):
-    """Pairwise sigmoid loss; it has no keys. The recipe gives the logit bias its start."""
+    """Pairwise sigmoid loss; it has no keys. The recipe sets the initial logit bias."""
 
 
 class SogClr(Section):
@@ -115,11 +115,11 @@ class FastClip(SogClr):
     """FastCLIP: γ falls from 1, and v3 learns the temperature through the robust global contrastive loss."""
 
     version: Literal["v0", "v1", "v3"] = "v3"
-    """v0: the temperature is learned through the ratio alone; v1: for a constant one; v3: with ρ and log u."""
+    """v0: the temperature is learned through the ratio alone; v1: the temperature is constant; v3: with ρ and log u."""
     gamma: Annotated[Fraction, Field(gt=0)] = 0.2
     """γ at and after the horizon."""
     gamma_horizon_epochs: Count | None = None
-    """Epoch at which γ arrives; null: half of the epochs."""
+    """Epoch at which γ reaches `gamma`; null: half of the epochs."""
     rho: Float = 8.5
     """ρ of the term ρ/τ (v3)."""
     tau_gradient: Literal["code", "formula"] = "code"
@@ -134,7 +134,7 @@ class NeuClip(Section):
     t_u: Count = 10
     """T_u: AdaGrad steps per batch."""
     reseed_steps: Count = 500
-    """T_r: steps from one renewal of the prototypes by features of the batch to the next."""
+    """T_r: steps between replacements of prototypes by features of the batch."""
     lr: Positive = 1e-2
     """AdaGrad's learning rate."""
     rho: Float = 8.5

@@ -101,7 +101,7 @@ class LoaderSettings(Section):
     """Order and speed of the data."""
 
     workers: Annotated[Natural, Affects.NOTHING] = 1
-    """Decoding processes per rank; 0 decodes in the training process."""
+    """Decoding processes per rank; 0: the training process decodes."""
     shuffle_window: Natural = 0
     """Shards that are shuffled together; 0: the whole corpus at once, which needs fast random access."""
 
@@ -150,7 +150,7 @@ class Recipe(Section):
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """If a loss or gradient is not finite: `stop` at the next logging window, or `skip` the step and count it."""
     epoch_tasks: list[str] = []
-    """Tasks of the benchmark that are evaluated after each epoch, inside training."""
+    """Tasks of the benchmark that are evaluated after each epoch, during training."""
 
     @model_validator(mode="after")
     def _batch_is_divided_evenly(self) -> Recipe:

@@ -50,7 +50,7 @@ class ExternalModel(Section):
     model: str
     """OpenCLIP architecture."""
     pretrained: str
-    """OpenCLIP's name of published weights, which are then downloaded, or the path of a file."""
+    """OpenCLIP's name for published weights, which are then downloaded, or the path of a file."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Precision and batch size."""
     resources: Annotated[Resources, Affects.NOTHING] = Resources()

@@ -14,7 +14,7 @@ from img2dataset.downloader import Downloader
 from amorlip.corpus.eight_bits import imdecode
 
 MOST_BYTES = 1 << 26
-"""Of one image file."""
+"""Size limit of one image file."""
 
 
 class BoundedDownloader(Downloader):
@@ -32,13 +32,13 @@ class BoundedDownloader(Downloader):
 
 
 class _Bounds(urllib.request.BaseHandler):
-    """Makes `read()` of every good answer bounded."""
+    """Makes `read()` of every successful response bounded."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
     def http_response(self, request: Any, response: http.client.HTTPResponse) -> http.client.HTTPResponse:
-        """Called by urllib with every answer."""
+        """Called by urllib with every response."""
         if response.status == 200:
             deadline = time.monotonic() + self.seconds
             # On this answer alone: urllib has no place for a response class of one's own.

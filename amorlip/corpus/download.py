@@ -1,7 +1,7 @@
 """The stage `download`: the pairs of one split as WebDataset shards, from addresses or from ready-made shards.
 
 img2dataset writes into a staging folder, from which finished shards are moved into place: a run that was killed leaves
-no half shard, and what it had finished is kept. Each later pass asks only for the addresses that are still missing.
+no half shard, and what it had finished is kept. Each later pass requests only the addresses still missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from amorlip.corpus.records import DOWNLOAD, DownloadRecord
 def download(corpus: Corpus, split: str, urls: Path | None, folder: Path) -> None:
     """Download the pairs of `split` (`train`|`validation`) into `folder`/NNNNN.tar, then write download.json.
 
-    What an earlier call downloaded is kept; only what is missing is asked for again. Shards in `folder` that were made
+    What an earlier call downloaded is kept; only what is missing is requested again. Shards in `folder` that were made
     from another source, list or image size, or that a mirror's revision does not have, are set aside.
 
     Raises:
@@ -47,7 +47,7 @@ def download(corpus: Corpus, split: str, urls: Path | None, folder: Path) -> Non
 
 def _mirror(source: MirrorSource, split: str, folder: Path) -> dict[str, Any]:
     pattern = getattr(source, split)
-    # A repository without validation shards lends some of its training shards.
+    # In a repository without validation shards, some of its training shards are used.
     others = [source.validation] if split == "train" else []
     made_from = f"mirror {source.repository} {source.revision} {pattern} {others}"
     leftovers.claim(folder, made_from, keep_unmarked=True)
@@ -90,5 +90,5 @@ def _pass(corpus: Corpus, rows: pa.Table, folder: Path) -> None:
         free = shutil.disk_usage(folder).free / 2**20
         raise AmorlipError(
             f"{begun - finished} of {begun} shards could not be written to {folder} ({free:.0f} MiB free; the reason is"
-            " in the log above); solve that and run again, finished shards are kept"
+            " in the log above); fix that and run again; finished shards are kept"
         )

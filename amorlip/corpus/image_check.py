@@ -8,10 +8,10 @@ from amorlip.common.images import BadImage, open_image, to_rgb
 
 CUT_SHORT = "image is cut short"
 MARKER = re.compile(rb"\xff+([^\x00\xff])")
-"""A JPEG marker: 0xFF, as often as one likes, and a type. 0xFF 0x00 is a byte of the compressed data."""
+"""A JPEG marker: one or more bytes 0xFF, and a type. 0xFF 0x00 is a byte of the compressed data."""
 END = b"\xd9"
 WITHOUT_LENGTH = {b"\x01", *(bytes([number]) for number in range(0xD0, 0xD9))}
-"""Markers that no length follows: TEM, restarts, and the start of the image."""
+"""Markers without a length after them: TEM, restarts, and the start of the image."""
 PNG_SIGNATURE_BYTES, PNG_CHUNK_BYTES = 8, 12
 """A PNG chunk has 12 bytes around its data: length, type, and checksum."""
 
@@ -19,7 +19,7 @@ PNG_SIGNATURE_BYTES, PNG_CHUNK_BYTES = 8, 12
 def check_image(data: bytes) -> None:
     """Decode the image once, a JPEG at an eighth of its size: what passes here does not stop training.
 
-    Bytes behind the image's end are allowed: phones put previews, depth maps or videos there. Raises BadImage.
+    Bytes after the image's end are allowed: phones put previews, depth maps or videos there. Raises BadImage.
     """
     image = open_image(data)
     # Pillow's PNG decoder accepts a file without its last chunks, and which cut JPEGs pass depends on its version.

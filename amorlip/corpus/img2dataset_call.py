@@ -24,11 +24,11 @@ def run(urls: Path, output: Path, image: ImageStorage, speed: DownloadSettings, 
     Per shard: NNNNN.tar (image, txt, json with the sample_id), NNNNN.parquet (what became of each address), and
     NNNNN_stats.json, written last.
     """
-    # Set before the import: a library below asks the network for news otherwise.
+    # Set before the import: otherwise a dependency looks for its newest version on the network.
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    # OpenCV looks at an image's header and refuses it before it takes the memory.
+    # OpenCV checks the size in an image's header and refuses it before it allocates memory.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MOST_PIXELS)
-    # Python's tracker of semaphores tells what an interrupted pool left, at any moment, after it has cleared it away.
+    # Python's resource tracker reports, at any moment, semaphores of an interrupted pool that it has cleaned up.
     silence = "ignore::UserWarning:multiprocessing.resource_tracker"
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), silence]))
     main = importlib.import_module("img2dataset.main")

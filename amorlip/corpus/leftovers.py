@@ -15,7 +15,7 @@ STAGING = ".staging-"
 def claim(folder: Path, made_from: str, *, keep_unmarked: bool = False) -> None:
     """Prepare `folder` for shards that are made from what `made_from` describes.
 
-    Shards made from anything else are set aside. With `keep_unmarked`, those of which it is not known are kept.
+    Shards made from anything else are set aside. With `keep_unmarked`, those without a known source are kept.
     """
     stamp = folder / SOURCE
     before = stamp.read_text(encoding="utf-8") if stamp.is_file() else None

@@ -33,7 +33,7 @@ INDEX_SCHEMA = pa.schema(
 
 
 MOST_ENDINGS = 5
-"""Of ignored files, in a message."""
+"""Most extensions of ignored files in a message."""
 
 
 def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -> None:
@@ -85,7 +85,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _check_shard(path: Path, entry: ShardEntry, manifest: Path) -> None:
-    """Only a shard that was written or moved since the manifest is read whole, for its checksum."""
+    """Only shards written or moved since the manifest are read whole, for their checksums."""
     if not path.is_file():
         raise AmorlipError(
             f"shard {path} is missing, but {manifest} lists it; delete {manifest} and {DOWNLOAD} there, and run again"
@@ -153,7 +153,7 @@ def _check_yield(manifest: Manifest, least: float, lost: str) -> None:
 
 
 def _ignored(shards: Sequence[Shard]) -> str:
-    """The files that belong to no pair, by ending."""
+    """The files that belong to no pair, by extension."""
     counts = sum((shard.ignored for shard in shards), Counter[str]())
     listed = ", ".join(f"{n} .{ending}" for ending, n in counts.most_common(MOST_ENDINGS))
     return f"; other files ignored: {listed}{', …' if len(counts) > MOST_ENDINGS else ''}" if counts else ""

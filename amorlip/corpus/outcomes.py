@@ -1,4 +1,4 @@
-"""img2dataset's shards and its tables of outcomes: collected, counted, and asked which addresses need another try."""
+"""img2dataset's shards and its tables of outcomes: collecting and counting them, and which addresses to retry."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read(folder: Path) -> pa.Table:
 
 
 def settled(outcomes: pa.Table) -> pa.ChunkedArray:
-    """Ids of the addresses that need no other try: downloaded, or failed for good."""
+    """Ids of the addresses not to be retried: downloaded, or failed permanently."""
     final = pc.match_substring_regex(outcomes["reason"], "|".join(map(re.escape, FINAL)))
     return outcomes.filter(pc.or_(pc.is_null(outcomes["reason"]), pc.fill_null(final, False)))["sample_id"]
 
@@ -71,7 +71,7 @@ def without(rows: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
 
 
 def account(wanted: pa.Table, outcomes: pa.Table, folder: Path) -> dict[str, Any]:
-    """What download.json says about a list: counts over its addresses, of several tries the last one's outcome."""
+    """What download.json says about a list: counts over its addresses, of several attempts the last one's outcome."""
     done = outcomes.filter(pc.is_null(outcomes["reason"]))["sample_id"]
     failures = without(outcomes, done)
     failed = dict(zip(failures["sample_id"].to_pylist(), failures["reason"].to_pylist(), strict=True))

@@ -1,4 +1,4 @@
-"""Why addresses could not be downloaded: a short, fixed list, whatever servers and libraries say."""
+"""Why addresses could not be downloaded: a short, fixed list, regardless of what servers and libraries say."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FINAL = (
     "No such file or directory",
     BOMB,
 )
-"""Parts of messages about failures that another try does not change."""
+"""Parts of messages about failures that a retry does not change."""
 
 
 def plain_reason(message: str) -> str:

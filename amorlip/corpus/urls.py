@@ -77,12 +77,12 @@ def _save(url: str, path: Path) -> None:
             f"the list {url} cannot be downloaded: {one_line(error)}; check the address (key urls) and the network"
         ) from error
     if expected is not None and path.stat().st_size != int(expected):
-        raise AmorlipError(f"the list {url} is incomplete: {path.stat().st_size} of {expected} bytes came; run again")
+        raise AmorlipError(f"the list {url} is incomplete: {path.stat().st_size} of {expected} bytes arrived; retry")
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise AmorlipError(
-            f"{url} holds a web page, not a tab-separated list; it may need a login or have moved: download the"
+            f"{url} holds a web page, not a tab-separated list; it may require a login or have moved: download the"
             " list by hand and give its file:// address"
         )
 
@@ -128,8 +128,8 @@ def _usable(source: UrlList, rows: pa.Table) -> pa.Table:
 
 
 def percent_encoded(urls: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Addresses as browsers ask for them: without blanks around them, everything but `SAFE` percent-encoded."""
-    # Nearly all addresses are plain already, and Python takes a minute for ten million.
+    """Addresses as browsers request them: without surrounding blanks, everything but `SAFE` percent-encoded."""
+    # Nearly all addresses are plain already, and Python needs a minute for ten million.
     plain = pc.match_substring_regex(urls, rf"^(https?|file)://(?:{PLAIN}|%[0-9A-Fa-f]{{2}})+$").to_pylist()
     values = zip(urls.to_pylist(), plain, strict=True)
     return pa.chunked_array([pa.array([url if is_plain else _encoded(url) for url, is_plain in values], pa.string())])
@@ -140,7 +140,7 @@ def _encoded(url: str) -> str:
     if found is None:
         return url
     scheme, host, rest = found.groups()
-    with suppress(UnicodeError):  # such a host fails in the download, where it is counted
+    with suppress(UnicodeError):  # an invalid host fails in the download, where it is counted
         host = host if host.isascii() else host.encode("idna").decode("ascii")
     rest = quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", rest), safe=SAFE)
     return f"{scheme.lower()}://{host}{rest}"

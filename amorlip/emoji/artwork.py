@@ -71,7 +71,7 @@ def write_urls(folder: Path, output: Path) -> None:
     """List the training styles' pictures as `file://` addresses with captions in urls.parquet `output`.
 
     Pictures with role `train` are the training split, those of the held-out names the validation split. An address
-    ends with a digest of its picture, so that other pictures make another list and are downloaded again.
+    ends with a digest of its picture, so that changed pictures change the list and are downloaded again.
     """
     pictures = pd.read_parquet(folder / PICTURES)
     pictures = pictures[pictures["role"].isin(["train", "heldout_name"])]

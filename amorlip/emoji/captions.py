@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from amorlip.common.hashing import stable_int
 
-# Names carry the naming tasks, tags the association task; one caption in six holds no name, so that a tag alone
+# Names serve the naming tasks, tags the association task; one caption in six holds no name, so that a tag alone
 # means something to the text encoder. {a}, {b}, {c}: the first tags in the caption's own order.
 PHRASES = (
     "{name}",

@@ -1,4 +1,4 @@
-"""Emoji names and tags (emojibase), and which icon of a set draws which emoji (iconify's JSON files)."""
+"""Emoji names and tags (emojibase), and which icon of a set shows which emoji (iconify's JSON files)."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def resolve_alias(icons: dict[str, Any], name: str) -> dict[str, Any]:
         mirrored ^= bool(alias.get("hFlip"))
         changes = {**{key: alias[key] for key in _FRAME if key in alias}, **changes}
         name = alias["parent"]
-    raise AmorlipError(f"icon set '{icons.get('prefix')}': the aliases of '{name}' run in a circle")
+    raise AmorlipError(f"icon set '{icons.get('prefix')}': the aliases of '{name}' form a cycle")
 
 
 _FRAME = {"left": 0, "top": 0, "width": 16, "height": 16}
@@ -160,5 +160,5 @@ def slug(name: str) -> str:
 
 
 def _short(hexcode: str) -> str:
-    """Lower-case code points without the variation selector, which sets use or leave out at will."""
+    """Lower-case code points without the variation selector, which sets use inconsistently."""
     return hexcode.lower().replace("-fe0f", "")

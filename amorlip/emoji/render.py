@@ -15,7 +15,7 @@ from amorlip.emoji.names import Drawing
 
 WHITE = (255, 255, 255)
 VISIBLE = 16
-"""Opacity from which on a pixel belongs to the drawing [of 255]; below it, soft shadows and smoothed edges."""
+"""Least opacity of the drawing's pixels [of 255]; below it are soft shadows and smoothed edges."""
 
 
 def render_all(drawings: Sequence[Drawing], folder: Path, size: int) -> list[str | None]:

@@ -25,7 +25,7 @@ SKETCH_TEMPLATES = ("{c}", "a drawing of {c}", "a sketch of {c}")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGIT_TEMPLATES = ("{c}", "the number {c}", "a drawing of the digit {c}")
 EVERY_DIGIT = 5
-"""Every fifth of MNIST's 10,000 test digits is used: the task takes seconds, and 2,000 digits tell 3 points apart."""
+"""Every fifth of MNIST's 10,000 test digits is used: the task takes seconds, and 2,000 digits resolve 3 points."""
 RETRIEVAL_STYLE = "twemoji"
 CAPTIONS_PER_IMAGE = 5
 ROUNDS = 400
@@ -47,7 +47,7 @@ ADVICE = "run the stage `artwork` first"
 
 
 class Artwork:
-    """The rendered pictures and the packages beside them."""
+    """The rendered pictures and the packages next to them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -198,10 +198,10 @@ def _association(artwork: Artwork, output: Path) -> None:
 
 
 def association_rounds(pictures: pd.DataFrame) -> list[Round]:
-    """Up to ROUNDS games, one a tag, from a table with columns word, tags, subgroup.
+    """Up to ROUNDS games, one per tag, from a table with columns word, tags, subgroup.
 
     The associations carry the tag. The distractors come from subgroups in which nothing does, so that none of them
-    fits the cue by an omission of the taggers'.
+    fits the cue but lacks the tag by an oversight.
     """
     carriers = _carriers(pictures)
     cues = sorted(carriers, key=lambda cue: stable_int("round", cue))[:ROUNDS]
@@ -209,7 +209,7 @@ def association_rounds(pictures: pd.DataFrame) -> list[Round]:
 
 
 def _carriers(pictures: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Tag → the rows that carry it, for tags that are plain words and neither rare nor everywhere."""
+    """Tag → the rows that carry it, for tags that are plain words, neither rare nor ubiquitous."""
     tagged = pictures.explode("tags")
     groups = {str(tag): rows for tag, rows in tagged.groupby("tags") if re.fullmatch(r"[a-z]{3,}", str(tag))}
     return {tag: rows for tag, rows in groups.items() if 3 <= len(rows) <= 40 and rows["subgroup"].nunique() <= 10}

@@ -1,7 +1,7 @@
 """Averages of main metrics, as the benchmark's file defines them.
 
 Tasks are averaged here and nowhere else. An average with a missing task has no value: a mean over the tasks that happen
-to exist would compare different things under one name. DataComp's aggregation likewise insists on all 38 tasks.
+to exist would compare different things under one name. DataComp's aggregation likewise requires all 38 tasks.
 """
 
 from __future__ import annotations

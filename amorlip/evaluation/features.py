@@ -42,7 +42,7 @@ class Encoder:
     """A model with everything that turns images and texts into features."""
 
     model: nn.Module
-    """With OpenCLIP's encode_image and encode_text."""
+    """A model with OpenCLIP's encode_image and encode_text."""
     preprocess: Preprocess
     tokenizer: Callable[[list[str]], torch.Tensor]
     device: torch.device

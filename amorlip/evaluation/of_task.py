@@ -36,7 +36,7 @@ class Subject:
 
 
 def trained_run(folder: Path) -> Subject:
-    """The weights of a run, in a folder with model.safetensors and run.yaml. Raises AmorlipError for a bad run.yaml."""
+    """The weights of a run in a folder with model.safetensors and run.yaml. Raises AmorlipError for a bad run.yaml."""
     run = read_run(folder)
     identity = RunIdentity(scale=run.scale, method=run.method, variant=run.variant, seed=run.seed)
     model = run.recipe.model
@@ -54,7 +54,7 @@ class TaskFiles:
     """A task with its files on disk."""
 
     key: str
-    """In its benchmark."""
+    """The task's key in its benchmark."""
     definition: TaskDefinition
     folder: Path
     record: TaskRecord

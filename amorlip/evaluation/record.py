@@ -23,9 +23,9 @@ class RunIdentity(JsonRecord):
     variant: str | None
     seed: int
     model: str | None = None
-    """Of external weights: OpenCLIP's name of the architecture."""
+    """For external weights: OpenCLIP's name for the architecture."""
     pretrained: str | None = None
-    """Of external weights: OpenCLIP's name, or the file."""
+    """For external weights: OpenCLIP's name for them, or the file."""
 
 
 class _Subject(JsonRecord):
@@ -41,13 +41,13 @@ class Scores(JsonRecord):
 
     main_metric: str
     value: Score | None
-    """Of the main metric; None if the task's files are missing."""
+    """Value of the main metric; None if the task's files are missing."""
     metrics: dict[str, float] = {}
     """All metrics of the task's kind."""
     samples: int | None = None
     """Images; association: rounds."""
     samples_expected: int | None = None
-    """As the benchmark gives it; None: any number."""
+    """Expected number, as in the benchmark; None: any number."""
     classes: int | None = None
     groups: dict[str, dict[str, Any]] | None = None
     """Value of the grouping column → accuracies and count."""
@@ -56,7 +56,7 @@ class Scores(JsonRecord):
     interval95: list[float] | None = None
     """Bootstrap interval of the main metric; None for metrics that `bootstrap` leaves out."""
     seconds: float | None = None
-    """Of the whole evaluation."""
+    """Duration of the whole evaluation."""
     images_per_s: float | None = None
     """None if features came from the cache, since that is not a speed of the model."""
 
@@ -72,7 +72,7 @@ class Evaluation(Scores, _Subject):  # in this order of bases, the file begins w
     device: str | None = None
     versions: dict[str, str] | None = None
     git_revision: str | None = None
-    """Of the code that computed the result."""
+    """Revision of the code that computed the result."""
     missing: str | None = None
     """Why the task was not evaluated."""
 

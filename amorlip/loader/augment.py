@@ -13,7 +13,7 @@ from torch import Tensor
 from amorlip.config.recipe import Augmentation
 
 RATIO = (3 / 4, 4 / 3)
-"""Least and largest width/height of a crop, as in OpenCLIP's transform."""
+"""Smallest and largest width/height of a crop, as in OpenCLIP's transform."""
 TRIES = 10
 
 
@@ -32,7 +32,7 @@ class RandomResizedCrop:
 
     Args:
         size: h and w, or the side of a square [pixels].
-        scale: least and largest area of the crop, as fractions of the image's.
+        scale: smallest and largest area of the crop, as fractions of the image's.
     """
 
     def __init__(self, size: int | tuple[int, int], scale: tuple[float, float]) -> None:

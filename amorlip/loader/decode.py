@@ -1,6 +1,6 @@
 """Encoded images → RGB pixels: JPEGs by simplejpeg, everything else by Pillow.
 
-docs/decisions/2026-11-24-decoding.md has the figures behind the choice.
+docs/decisions/2026-11-24-decoding.md has the measurements behind the choice.
 """
 
 from __future__ import annotations

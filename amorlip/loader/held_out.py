@@ -14,7 +14,7 @@ from amorlip.loader.loader import read_index, read_manifest
 from amorlip.tasks.pack import write_shard
 
 ENDINGS = {"PNG": "png", "WEBP": "webp"}
-"""Pillow's name of a format → ending of the member. Anything else is a jpg: readers go by the content."""
+"""Pillow's name of a format → extension of the member. Anything else is a jpg: readers detect the format."""
 
 
 def build_task(split: Path, output: Path) -> None:

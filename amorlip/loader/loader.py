@@ -1,4 +1,4 @@
-"""Batches of image-text pairs, read at random from the shards of one split.
+"""Batches of image-text pairs, read in random order from the shards of one split.
 
 Global batch k of an epoch depends on the seed, the epoch, k and the pairs only, and a pair's augmentation on the
 seed, the epoch and its id: the method, the number of ranks and the number of workers do not change the training data.
@@ -107,7 +107,7 @@ class PairLoader:
             multiprocessing_context="fork" if self._workers else None,  # forked workers share the table of tokens
             prefetch_factor=PREFETCH if self._workers else None,
             pin_memory=torch.cuda.is_available(),
-            # Only to keep the loader from drawing its workers' seeds from the global generator.
+            # Only so that the loader does not draw its workers' seeds from the global generator.
             generator=torch.Generator().manual_seed(self._seed),
         )
         for batch in loader:

@@ -10,7 +10,7 @@ from amorlip.common.errors import AmorlipError
 
 SHARED_MEMORY = Path("/dev/shm")
 SEMAPHORES = 16
-"""Of the queues of a process; each takes a page of shared memory."""
+"""Semaphores of a process's queues; each takes a page of shared memory."""
 
 
 def require_shared_memory(tensors: Iterable[int], workers: int, prefetch: int) -> None:

@@ -32,7 +32,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:
-        """New parameters from a CPU generator: uniform in ±1/√fan_in, as PyTorch's linear layers."""
+        """New parameters from a CPU generator: uniform in ±1/√fan_in, like PyTorch's linear layers."""
         for layer in (self.linear1, self.linear2, self.linear3):
             bound = layer.in_features**-0.5
             for parameter in (layer.weight, layer.bias):

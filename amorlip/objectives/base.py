@@ -69,7 +69,7 @@ class Objective(nn.Module, Generic[S]):
 
     Gradients of parameters are averaged over ranks afterwards. Each rank's loss is therefore scaled so that this mean
     is the gradient of the global batch's loss. All state is in `state_dict()`, inner optimizers included: after saving
-    and loading, an objective continues bit by bit as if it had not been interrupted.
+    and loading, an objective continues bit for bit as if it had not been interrupted.
     """
 
     def __init__(self, settings: S, context: Context) -> None:

@@ -35,7 +35,7 @@ class RunningAverages(nn.Module):
 
     @torch.no_grad()
     def update(self, sample_ids: Tensor, log_g: Tensor, gamma: float) -> Tensor:
-        """Average this rank's `log_g` (2, b) of `sample_ids` (b,) in; returns their new log u (2, b)."""
+        """Average in this rank's `log_g` (2, b) of `sample_ids` (b,); returns their new log u (2, b)."""
         old = self.log_u[:, sample_ids].to(log_g.dtype)
         fresh = log_g
         if gamma < 1.0:

@@ -92,7 +92,7 @@ def ranks(percent: pd.DataFrame) -> pd.DataFrame:
     """1 for the best and 2 for the second best of each column, else 0.
 
     Args:
-        percent: one row per method, values as printed; NaN takes no part.
+        percent: one row per method, values as printed; NaN is ignored.
 
     Returns:
         Integers of the same shape. Equal values share a rank: after two best there is no second best. A column with

@@ -25,7 +25,7 @@ Titles = list[tuple[Axes, list[str]]]
 
 
 def difference_to_baseline(settings: FigureSettings, options: DifferenceToBaseline) -> Figure:
-    """One panel per scale and method, one bar per task: main metric less the baseline's [percentage points].
+    """One panel per scale and method, one bar per task: main metric minus the baseline's [percentage points].
 
     Runs are compared seed by seed; whiskers are ± one standard deviation (n - 1) of these differences. Tasks are
     sorted by their mean difference over a scale's methods; a dotted line marks the mean over the tasks.
@@ -79,12 +79,12 @@ def _baseline_title(settings: FigureSettings) -> str:
 
 
 def _label(figure: Figure, part: SubFigure, scale_title: str, settings: FigureSettings) -> int:
-    """Name the scale and the quantity of one scale's panels; how many lines more than one each this takes."""
+    """Name the scale and the quantity of one scale's panels; returns how many extra lines this takes."""
     width = 0.95 * figure.bbox.width
     scale_title = figure_text.wrap(figure, scale_title, width, bold=True)
     if scale_title:
         part.suptitle(scale_title, fontweight="bold", fontsize="medium")
-    quantity = f"difference to {_baseline_title(settings)} [percentage points]"
+    quantity = f"difference from {_baseline_title(settings)} [percentage points]"
     quantity = figure_text.wrap(figure, quantity, width)
     part.supxlabel(quantity, fontsize="medium")
     return scale_title.count("\n") + quantity.count("\n")
@@ -98,7 +98,7 @@ def _add_titles(figure: Figure, titles: Titles, columns: int) -> int:
 
 
 def paired_differences(settings: FigureSettings, tasks: list[str]) -> dict[RowKey, pd.DataFrame]:
-    """Differences of the main metrics to the baseline's, seed by seed, then over seeds.
+    """Differences of the main metrics from the baseline's, seed by seed, then over seeds.
 
     Returns:
         Row other than the baseline's (see `runs.ROW`) → frame with index task and the columns mean and std

@@ -1,4 +1,4 @@
-"""Texts of a figure that fit it whatever their length: titles in lines, a legend in columns, by measured width."""
+"""Texts of a figure that fit it, however long they are: titles in lines, a legend in columns, by measured width."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from amorlip.config.study import FigureStyle
 from amorlip.reporting import style
 
 SLACK = 0.97
-"""Of a width: text is measured at the screen's resolution and is up to 2% wider in the files, by hinting."""
+"""Fraction of a width: text is measured at the screen's resolution and is up to 2% wider in the files, by hinting."""
 LEGEND_COLUMNS = 4
 """At most."""
 
@@ -82,7 +82,7 @@ def add_legend(figure: Figure, runs: Iterable[RunLabel]) -> Legend:
     """One entry per method or variant above all panels, in as many columns as fit; the figure grows with its lines."""
     looks = style.looks(runs := list(runs))
     titles = {run.row[1:]: run.title for run in runs}
-    longest = figure.bbox.width - 5 * rcParams["legend.fontsize"] * figure.dpi / 72  # less the line and the margins
+    longest = figure.bbox.width - 5 * rcParams["legend.fontsize"] * figure.dpi / 72  # minus the line and the margins
     handles = [
         Line2D([], [], color=looks[key].color, linestyle=looks[key].linestyle, label=wrap(figure, title, longest))
         for key, title in titles.items()

@@ -1,4 +1,4 @@
-"""A table as one HTML page without outside files. Jinja escapes every title, number and note."""
+"""A table as one HTML page without external files. Jinja escapes every title, number and note."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table in LaTeX, which compiles with pdfLaTeX, XeLaTeX and LuaLaTeX whatever characters its titles hold."""
+"""A table in LaTeX, which compiles with pdfLaTeX, XeLaTeX and LuaLaTeX whichever characters its titles contain."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _on_gaps(benchmark: Benchmark, runs: list[RunLabel], summary: Summary, colum
 
 
 def on_missing_tasks(benchmark: Benchmark, reasons: Mapping[str, str]) -> list[str]:
-    """Evaluation sets that the study did without, with the reason."""
+    """Evaluation sets that the study skipped, with the reason."""
     return [f"Missing: {benchmark.tasks[task].title} ({reason})." for task, reason in reasons.items()]
 
 

@@ -78,7 +78,7 @@ def _lines(path: Path, columns: Sequence[str], *further: str) -> list[dict[str, 
             lines = [line for line in reader if line["column"] in columns]
         for line in lines:
             if line["unit"] != "percent":
-                raise AmorlipError(f"{path}: a number in {line['unit']}, where percent is wanted")
+                raise AmorlipError(f"{path}: a number in {line['unit']}, where percent is expected")
             float(line["value"])
     except OSError as error:
         raise AmorlipError(f"{path}: {error.strerror}") from error

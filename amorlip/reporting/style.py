@@ -1,4 +1,4 @@
-"""Looks that all figures share: colors of methods, fonts, and files that are equal byte by byte when nothing changed.
+"""The style that all figures share: colors of methods, fonts, and files that are byte-identical if nothing changed.
 
 Everything is drawn on `matplotlib.figure.Figure` without pyplot, so no global state is left behind.
 """
@@ -42,7 +42,7 @@ Dash = Literal["-", "--", "-.", ":"]
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":")
 """Line styles: the first for everyone, the others when the spare colors are used up."""
 MUTED = "#888888"
-"""Lines of reference, such as chance."""
+"""Reference lines, such as chance."""
 
 
 class Look(NamedTuple):

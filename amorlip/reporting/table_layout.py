@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MISSING = "–"
-"""What stands for a number that is not there."""
+"""Shown in place of a missing number."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ CURVES = {"infonce": "InfoNCE [nats]", "logit_scale": "logit scale", UNEXPLAINED
 def training_curves(settings: FigureSettings, options: TrainingCurves) -> Figure:
     """Over steps, one row per scale, all methods in each panel: InfoNCE, logit scale, error of log λ where logged.
 
-    InfoNCE is the same quantity for every method, whatever it minimizes, so values compare; methods' own losses do
+    InfoNCE is the same quantity for every method, whatever it minimizes, so values are comparable; their losses are
     not (AmorLIP's is divided by τ and contains ρ/τ, SigLIP's counts pairs). The error is mean (log λ - log Z)² over the
     variance of log Z, the mean of both modalities; a line marks 1, the error of the best constant.
     """
@@ -69,7 +69,7 @@ def _label_axes(axes: Axes, name: str, *, logarithmic: bool) -> None:
 
 
 def _scale_logarithmically(axes: Axes) -> None:
-    """A logarithmic y axis with few and plain numbers."""
+    """A logarithmic y axis with a few plain numbers."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e3 else (1,)))

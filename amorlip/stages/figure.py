@@ -12,7 +12,7 @@ from amorlip.reporting import figures
 
 
 def run(settings: Mapping[str, Any], name: str, outputs: Sequence[Path]) -> None:
-    """Draw one figure to `outputs`, recognized by their endings png and pdf.
+    """Draw one figure to `outputs`, recognized by their extensions png and pdf.
 
     Raises:
         AmorlipError: if the settings or the result files do not fit together.

@@ -12,7 +12,7 @@ from amorlip.reporting import tables
 
 
 def run(settings: Mapping[str, Any], name: str, outputs: Sequence[Path]) -> None:
-    """Write one table to `outputs`, recognized by their endings csv, md, tex and html.
+    """Write one table to `outputs`, recognized by their extensions csv, md, tex and html.
 
     Raises:
         AmorlipError: if the settings or the result files do not fit together.

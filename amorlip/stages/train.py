@@ -53,7 +53,7 @@ def run(
 
 
 def _with_speed(run: Run, workers: int | None, checkpoint_every_steps: int | None) -> Run:
-    """The run with the given keys, which change no result and so are no part of a run's settings."""
+    """The run with the given keys, which change no result and so are not part of a run's settings."""
     loader, recipe = run.recipe.loader, run.recipe
     if workers is not None:
         recipe = recipe.model_copy(update={"loader": loader.model_copy(update={"workers": workers})})

@@ -123,7 +123,7 @@ def _set_aside_shards_of_before(output: Path) -> None:
 def _link(folder: Path, new: Path, output: Path) -> None:
     """Link the files of a user's folder into `new`; nothing is copied."""
     if not folder.is_dir():
-        raise NotAvailable(f"{folder}: no such folder; the key source.path of a task names a folder in the wds layout")
+        raise NotAvailable(f"{folder}: no such folder; source.path must name a folder in the layout of DataComp's sets")
     for path in _walk(folder):
         link = new / path.relative_to(folder)
         link.parent.mkdir(parents=True, exist_ok=True)

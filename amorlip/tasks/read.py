@@ -87,7 +87,7 @@ def open_classification(folder: Path, task: TaskContent) -> ClassificationSet:
 def _lines(path: Path, blank: int | None = None) -> list[str]:
     """The lines of a text file. An empty one is refused, unless there are exactly `blank` lines."""
     try:
-        # utf-8-sig: Windows' editors put a byte order mark in front, which would be part of the first name
+        # utf-8-sig: Windows editors put a byte order mark in front, which would be part of the first name
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
     except FileNotFoundError as error:
         raise AmorlipError(f"{path} is missing; every classification set needs it") from error

@@ -19,7 +19,7 @@ class TaskRecord(JsonRecord):
     files: dict[str, str] = {}
     """Path in the task's folder → sha256."""
     missing: str | None = None
-    """Why there are no files: the set is gated, private or does not exist."""
+    """Why there are no files: the set is gated, private or nonexistent."""
 
 
 def read_record(folder: Path) -> TaskRecord:

@@ -14,7 +14,7 @@ def verified_record(folder: Path) -> TaskRecord:
     """task.json in a task's folder, once its files are compared with it. Raises AmorlipError if they differ.
 
     A file with the size and modification time that it had when its checksum was computed is taken as unchanged; others
-    are read. So checking 6 GB of images takes no time, unless the folder was copied.
+    are read. So checking 6 GB of images takes almost no time, unless the folder was copied.
     """
     record = read_record(folder)
     known = FolderState.read(folder / MARK).stats if (folder / MARK).is_file() else {}

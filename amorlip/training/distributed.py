@@ -46,7 +46,7 @@ class World:
         return tensor
 
     def any(self, flag: bool) -> bool:
-        """True on all ranks if `flag` is true on any. Exchanged between CPUs, so no GPU is waited for."""
+        """True on all ranks if `flag` is true on any. Exchanged between CPUs, so it waits for no GPU."""
         if self.size == 1:
             return flag
         tensor = torch.tensor(int(flag))
@@ -77,8 +77,8 @@ class World:
 def join(ranks: int, threads: int) -> Iterator[World]:
     """Take part in a run of `ranks` processes with `threads` CPU threads each.
 
-    The device is this rank's GPU, or the CPU where there is none. On a CPU a run's results can be reproduced bit by
-    bit. Raises AmorlipError if another number of processes was started, or there are fewer GPUs than processes.
+    The device is this rank's GPU, or the CPU where there is none. On a CPU a run's results can be reproduced bit for
+    bit. Raises AmorlipError if the wrong number of processes was started, or there are fewer GPUs than processes.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size != ranks:

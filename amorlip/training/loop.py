@@ -47,12 +47,12 @@ def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders, *, fr
     With `from_start`, or after a request (see `restart`), the checkpoints so far are set aside first.
     `task_folders` holds the recipe's `epoch_tasks`, which are evaluated after each epoch unless they are missing.
 
-    On the CPU a run that was killed at any point and started again ends in the same weights, bit by bit, as one that
+    On the CPU a run that was killed at any point and started again ends in the same weights, bit for bit, as one that
     was not. Written at the end, in this order: run.yaml, provenance.json, metrics.jsonl, model.safetensors.
 
     Raises:
         AmorlipError: if settings, corpus, checkpoints or processes don't fit together, if another process trains into
-            `output`, if a loss or gradient is not finite, or if a GPU's memory does not suffice.
+            `output`, if a loss or gradient is not finite, or if a GPU runs out of memory.
         signals.Interrupted (exit code 75): after SIGTERM, SIGURG or SIGUSR1, with a checkpoint of the last whole step.
     """
     with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world, signals.listening() as request:

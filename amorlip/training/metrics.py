@@ -15,7 +15,7 @@ from amorlip.training.records import EpochRecord, Record, RunRecord
 class Metrics:
     """Appends records to metrics.jsonl in `path` and events to `board`.
 
-    `until_step`: continue after a checkpoint at this step. Later records are dropped, and TensorBoard is made to forget
+    `until_step`: continue after a checkpoint at this step. Later records are dropped, and TensorBoard is told to drop
     later events. 0 starts over.
     """
 

@@ -33,7 +33,7 @@ class Update(NamedTuple):
 class Optimizer:
     """AdamW as OpenCLIP uses it, as one object with one state.
 
-    Weight decay applies to the encoders' weights; not to gains and biases (all tensors with less than two dimensions),
+    Weight decay applies to the encoders' weights; not to gains and biases (all tensors with fewer than two dimensions),
     the logit scale and the logit bias. The gradient norm that is clipped is that of the encoders or of all parameters.
     The logit scale has its own rate or follows the encoders', and is kept in [1, max]. With float16 the loss is scaled
     (`torch.amp.GradScaler`).

@@ -1,4 +1,4 @@
-"""How far a run is and how fast: the clock, the sums of a logging window, and the log lines."""
+"""A run's progress and speed: the clock, the sums of a logging window, and the log lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from amorlip.training.optim import Update
 from amorlip.training.records import StepRecord
 
 MAX_SKIPPED_IN_A_ROW = 50
-"""So many skipped steps without one applied end the training."""
+"""Training ends after this many skipped steps in a row."""
 
 SHOWN_FIRST = ("loss", "logit_scale", "lr", "grad_norm")
 HIDDEN = ("kind", "step", "epoch", "samples_seen", "samples_per_s")

@@ -36,7 +36,7 @@ class RunRecord(BaseModel):
     samples: int
     """Pairs of the corpus."""
     parameters: int
-    """Of the model."""
+    """Parameters of the model."""
 
 
 class StepRecord(BaseModel):

@@ -88,7 +88,7 @@ class TrainStep:
     def __call__(self, batch: Batch, *, step: int, epoch: int, log: bool) -> Outcome:
         """Train on `batch`, which is on the device, as global step `step` (from 0); computes diagnostics if `log`.
 
-        Raises AmorlipError if the GPU's memory does not suffice.
+        Raises AmorlipError if the GPU runs out of memory.
         """
         try:
             return self._train_on(batch, step, epoch, log)

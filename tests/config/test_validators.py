@@ -65,9 +65,9 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "base._name",
         experiment("table1", variants=[{"name": "a-b", "method": "clip", "title": "x"}]),
-        ["variants.0.name: 'a-b' may hold letters, digits, '_' and '.'", "'-' separates method, variant and seed"],
+        ["variants.0.name: 'a-b' may hold only letters, digits, '_' and '.'", "'-' separates method, variant and seed"],
     ),
-    ("base._name", {"scales": [".."]}, ["scales.0: '..' may hold letters, digits"]),
+    ("base._name", {"scales": [".."]}, ["scales.0: '..' may hold only letters, digits"]),
     ("TaskSource._complete", task("digits", source={"kind": "hub"}), ["source.kind: ", "needs the key 'repository'"]),
     ("TaskDefinition._groups_are_columns", task("styles", group_by="styl"), ["group_by: ", "did you mean 'style'"]),
     (

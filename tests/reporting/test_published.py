@@ -58,7 +58,7 @@ def test_published_columns_are_those_of_the_papers_benchmark():
 
 
 def test_published_numbers_in_another_unit_or_form(tmp_path):
-    with pytest.raises(AmorlipError, match="in ms, where percent is wanted"):
+    with pytest.raises(AmorlipError, match="in ms, where percent is expected"):
         published(PUBLISHED / "table2a.csv", ["step_time"])
     (tmp_path / "x.csv").write_text("scale,method\n1,2\n")
     with pytest.raises(AmorlipError, match="x.csv: not a table of published numbers"):

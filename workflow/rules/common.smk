@@ -157,7 +157,7 @@ def paper_file(table, option):
 
 def table_settings_file(wildcards):
     """A table's settings. They list its inputs, but may not take them from Snakemake's `input`: a param made of that
-    counts as derived, and its change reruns nothing."""
+    counts as derived, and a change in it reruns nothing."""
     settings = stage_settings.table(
         study,
         wildcards.table,
