@@ -1,0 +1,30 @@
+"""Figure: one figure as png and pdf."""
+
+
+rule figure:
+    """Draw one figure as png and pdf."""
+    input:
+        evaluations=lambda wildcards: evaluations_of(wildcards.figure),
+        metrics=lambda wildcards: metrics_of(wildcards.figure),
+    output:
+        png=report(
+            f"{STUDY}/figures/{{figure}}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels=lambda wildcards: {"figure": report_text.label(study.experiments[wildcards.figure].title)},
+        ),
+        pdf=f"{STUDY}/figures/{{figure}}.pdf",
+    log:
+        f"{STUDY}/logs/figure/{{figure}}.log",
+    benchmark:
+        f"{STUDY}/timings/figure/{{figure}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=figure_settings_file,
+        caption=lambda wildcards: report_text.caption(study.experiments[wildcards.figure].caption),
+    shell:
+        "amorlip figure --settings {params.settings:q} --name {wildcards.figure} --outputs {output:q} > {log:q} 2>&1"

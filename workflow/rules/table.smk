@@ -1,0 +1,35 @@
+"""Table: one table in four formats."""
+
+
+rule table:
+    """Write one table as csv, Markdown, LaTeX and HTML."""
+    input:
+        evaluations=lambda wildcards: evaluations_of(wildcards.table) + external_evaluations(),
+        metrics=lambda wildcards: metrics_of(wildcards.table),
+        manifests=lambda wildcards: manifests_of(wildcards.table),
+        published=lambda wildcards: paper_file(wildcards.table, "published"),
+        later_work=lambda wildcards: paper_file(wildcards.table, "later_work"),
+    output:
+        csv=f"{STUDY}/tables/{{table}}.csv",
+        md=f"{STUDY}/tables/{{table}}.md",
+        tex=f"{STUDY}/tables/{{table}}.tex",
+        html=report(
+            f"{STUDY}/tables/{{table}}.html",
+            caption="../report/table.rst",
+            category="Tables",
+            labels=lambda wildcards: {"table": report_text.label(study.experiments[wildcards.table].title)},
+        ),
+    log:
+        f"{STUDY}/logs/table/{{table}}.log",
+    benchmark:
+        f"{STUDY}/timings/table/{{table}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=table_settings_file,
+        caption=lambda wildcards: report_text.caption(study.experiments[wildcards.table].caption),
+    shell:
+        "amorlip table --settings {params.settings:q} --name {wildcards.table} --outputs {output:q} > {log:q} 2>&1"
