@@ -17,11 +17,11 @@ from amorlip.common.errors import AmorlipError, one_line, unknown_key
 from amorlip.config import checks
 from amorlip.config.base import refused
 from amorlip.config.effective import differing, effective
-from amorlip.config.layers import Layer, read_layer
 from amorlip.config.load import blaming, merged, validate_layers
+from amorlip.config.locations import Layer, read_layer
 from amorlip.config.named_files import KINDS, NamedFiles
 from amorlip.config.resolved import Resolved, Study
-from amorlip.config.study import Selection
+from amorlip.config.selection import Selection
 
 
 def load_study(

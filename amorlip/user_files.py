@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from amorlip.config.benchmark import TaskSource
 from amorlip.config.corpus import Corpus
-from amorlip.config.study import ExternalModel
+from amorlip.config.selection import ExternalModel
 
 
 def lists(corpus: Corpus) -> list[Path]:

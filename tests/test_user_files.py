@@ -11,7 +11,7 @@ import pytest
 from amorlip import user_files
 from amorlip.config.benchmark import TaskSource
 from amorlip.config.corpus import Corpus
-from amorlip.config.study import ExternalModel
+from amorlip.config.selection import ExternalModel
 
 
 def corpus(train: str, validation: str | None = None) -> Corpus:

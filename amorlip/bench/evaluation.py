@@ -31,7 +31,7 @@ from amorlip.bench.report import Column
 from amorlip.common.errors import AmorlipError
 from amorlip.common.files import write_text
 from amorlip.config.benchmark import Task, TaskSource
-from amorlip.evaluation import association, retrieval, suite
+from amorlip.evaluation import association, retrieval, score
 from amorlip.evaluation.features import Encoder
 from amorlip.evaluation.images import batches
 from amorlip.tasks.pack import pack
@@ -210,7 +210,7 @@ def _ours(kind: str, metric: str, folder: Path) -> Measured:
     source = TaskSource(kind="folder", path=str(folder))
     task = Task.model_validate({"title": kind, "kind": kind, "main_metric": metric, "source": source})
     encoder = Encoder(*_model(), torch.device("cpu"), "float32", batch_size=BATCH, workers=0)
-    return lambda: suite.evaluate(encoder, task, folder).metrics
+    return lambda: score.evaluate(encoder, task, folder).metrics
 
 
 def _our_metrics(folder: Path) -> Measured:

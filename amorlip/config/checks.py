@@ -19,7 +19,7 @@ from amorlip.config.experiment import AccuracyOverEpochs, Comparison, Difference
 from amorlip.config.objectives import OBJECTIVES, Amorlip, SigLip
 from amorlip.config.recipe import Recipe, pairs_per_rank
 from amorlip.config.scale import Resources
-from amorlip.config.study import ExternalModel
+from amorlip.config.selection import ExternalModel
 
 # ---------------------------------------------------------------- recipes
 

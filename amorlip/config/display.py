@@ -10,7 +10,7 @@ from pydantic import Field
 from amorlip.config.base import Name, Section
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.experiment import Experiment
-from amorlip.config.study import EXTERNAL, FigureStyle
+from amorlip.config.selection import EXTERNAL, FigureStyle
 
 FilePath = Annotated[Path, Field(strict=False)]
 """A path; in JSON it is text."""

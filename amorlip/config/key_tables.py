@@ -21,7 +21,7 @@ from amorlip.config.experiment import FIGURES, TABLES, Experiment
 from amorlip.config.method import Method
 from amorlip.config.objectives import OBJECTIVES, settings_type
 from amorlip.config.scale import Scale
-from amorlip.config.study import Selection
+from amorlip.config.selection import Selection
 
 FILES: dict[str, tuple[str, type[Section]]] = {
     "selection": ("The top-level file: config.yaml, paper.yaml, or your own", Selection),

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from amorlip.common.errors import AmorlipError
 from amorlip.config.base import Section
-from amorlip.config.layers import KeyPath, Layer, blamed, read_layer
+from amorlip.config.locations import KeyPath, Layer, blamed, read_layer
 
 S = TypeVar("S", bound=Section)
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from amorlip.common.errors import unknown_key
 from amorlip.config.base import Section, refused
-from amorlip.config.layers import KeyPath, Layer, read_layer
 from amorlip.config.load import blaming, validate_layers
+from amorlip.config.locations import KeyPath, Layer, read_layer
 
 S = TypeVar("S", bound=Section)
 

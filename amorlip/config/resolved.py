@@ -16,15 +16,15 @@ from amorlip.config.base import Section, refused
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.corpus import Corpus
 from amorlip.config.experiment import Experiment
-from amorlip.config.layers import Layer
 from amorlip.config.load import blaming, validate_layers
+from amorlip.config.locations import Layer
 from amorlip.config.method import Method
 from amorlip.config.named_files import NamedFiles
 from amorlip.config.objectives import settings_type
 from amorlip.config.recipe import Recipe
 from amorlip.config.run import Run
 from amorlip.config.scale import Scale
-from amorlip.config.study import Selection
+from amorlip.config.selection import Selection
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pyarrow import csv
 
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.files import atomic_path
-from amorlip.common.hashing import unit
+from amorlip.common.stable_hash import unit
 from amorlip.config.corpus import UrlList, UrlSource
 
 pc: Any = pyarrow.compute  # it makes its functions when it is imported, where a type checker does not see them

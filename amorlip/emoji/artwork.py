@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from amorlip.common.errors import AmorlipError
 from amorlip.common.files import atomic_path, sha256
-from amorlip.common.hashing import unit
+from amorlip.common.stable_hash import unit
 from amorlip.config.corpus import EmojiSource, Package
 from amorlip.corpus.urls import write_table
 from amorlip.emoji import npm

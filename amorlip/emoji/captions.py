@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from amorlip.common.hashing import stable_int
+from amorlip.common.stable_hash import stable_int
 
 # Names serve the naming tasks, tags the association task; one caption in six holds no name, so that a tag alone
 # means something to the text encoder. {a}, {b}, {c}: the first tags in the caption's own order.

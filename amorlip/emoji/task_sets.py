@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from amorlip.common.errors import AmorlipError, one_line, unknown_key
-from amorlip.common.hashing import stable_int
+from amorlip.common.stable_hash import stable_int
 from amorlip.emoji.artwork import PICTURES
 from amorlip.emoji.captions import TEMPLATES, captions
 from amorlip.emoji.handdrawn import read_digits, read_sketches, sketch_classes

@@ -1,1 +1,1 @@
-"""Zero-shot evaluation: `suite.evaluate` scores one model on one task's files."""
+"""Zero-shot evaluation: `score.evaluate` scores one model on one task's files."""

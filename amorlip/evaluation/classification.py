@@ -18,7 +18,7 @@ from amorlip.common.transparency import Transparency
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.evaluation import bootstrap, groups
 from amorlip.evaluation.features import Encoder
-from amorlip.evaluation.ranks import rank_of
+from amorlip.evaluation.positions import rank_of
 from amorlip.evaluation.result import Result
 from amorlip.tasks.read import ClassificationSet, open_classification
 

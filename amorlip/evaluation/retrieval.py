@@ -16,7 +16,7 @@ from amorlip.common.matmul import matmul
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.evaluation import bootstrap
 from amorlip.evaluation.features import Encoder
-from amorlip.evaluation.ranks import rank_of
+from amorlip.evaluation.positions import rank_of
 from amorlip.evaluation.result import Result
 from amorlip.tasks.read import RetrievalSet, open_retrieval
 

@@ -20,8 +20,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from amorlip.common.errors import AmorlipError, one_line
-from amorlip.common.hashing import stable_int
 from amorlip.common.images import BadImage
+from amorlip.common.stable_hash import stable_int
 from amorlip.common.transparency import Transparency
 from amorlip.config.recipe import pairs_per_rank
 from amorlip.corpus.manifest import INDEX, INDEX_SCHEMA, read_manifest

@@ -18,8 +18,8 @@ from amorlip.objectives import base, collectives
 from amorlip.objectives.amorlip_networks import AmortizationNetworks, NetworkPair
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.diagnostics import estimation_error, partition_statistics
+from amorlip.objectives.pairs import Pairs
 from amorlip.objectives.shared_loss import Normalization, contrast, infonce_bound
-from amorlip.objectives.similarities import Pairs
 
 A = TypeVar("A", bound=Amorlip)
 

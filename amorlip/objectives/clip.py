@@ -6,8 +6,8 @@ from amorlip.config.objectives import Clip
 from amorlip.objectives import base
 from amorlip.objectives.base import Features, Loss
 from amorlip.objectives.diagnostics import partition_statistics
+from amorlip.objectives.pairs import Pairs
 from amorlip.objectives.shared_loss import Normalization, contrast, infonce_bound
-from amorlip.objectives.similarities import Pairs
 
 
 class Objective(base.Objective[Clip]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amorlip.objectives.similarities import Pairs
+from amorlip.objectives.pairs import Pairs
 
 
 def partition_statistics(pairs: Pairs, log_z: Tensor) -> dict[str, Tensor]:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from amorlip.objectives.base import Context, Features
 from amorlip.objectives.collectives import gather
 from amorlip.objectives.diagnostics import estimation_error, partition_statistics
+from amorlip.objectives.pairs import Pairs
 from amorlip.objectives.shared_loss import Normalization, contrast
-from amorlip.objectives.similarities import Pairs
 
 
 class RunningAverages(nn.Module):

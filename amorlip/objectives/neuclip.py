@@ -15,7 +15,7 @@ from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.collectives import average_gradients, gather
 from amorlip.objectives.global_contrastive import add_constant, log_mean_negatives, ratio_term
-from amorlip.objectives.similarities import BLOCK_ELEMENTS, Pairs
+from amorlip.objectives.pairs import BLOCK_ELEMENTS, Pairs
 
 
 class Objective(base.Objective[NeuClip]):

@@ -22,7 +22,7 @@ from torch import Tensor
 from amorlip.common.matmul import matmul
 from amorlip.objectives.base import Features
 from amorlip.objectives.collectives import gather
-from amorlip.objectives.similarities import Logits, Pairs
+from amorlip.objectives.pairs import Logits, Pairs
 
 
 @dataclass

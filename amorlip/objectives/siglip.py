@@ -19,7 +19,7 @@ from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.collectives import others
 from amorlip.objectives.diagnostics import partition_statistics
-from amorlip.objectives.similarities import BLOCK_ELEMENTS, Pairs
+from amorlip.objectives.pairs import BLOCK_ELEMENTS, Pairs
 
 
 class Objective(base.Objective[SigLip]):

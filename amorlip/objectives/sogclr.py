@@ -6,7 +6,7 @@ from amorlip.config.objectives import SogClr
 from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.global_contrastive import RunningAverages, log_mean_negatives, ratio_term
-from amorlip.objectives.similarities import Pairs
+from amorlip.objectives.pairs import Pairs
 
 
 class Objective(base.Objective[SogClr]):

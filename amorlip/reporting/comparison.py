@@ -10,7 +10,7 @@ from amorlip.common.errors import AmorlipError, unknown_key
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.display import RunLabel, TableSettings
 from amorlip.config.experiment import Comparison
-from amorlip.config.study import EXTERNAL
+from amorlip.config.selection import EXTERNAL
 from amorlip.reporting import best_of, notes
 from amorlip.reporting.evaluations import (
     Summary,

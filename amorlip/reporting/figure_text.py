@@ -14,7 +14,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from amorlip.config.display import RunLabel
-from amorlip.config.study import FigureStyle
+from amorlip.config.selection import FigureStyle
 from amorlip.reporting import style
 
 SLACK = 0.97

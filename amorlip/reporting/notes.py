@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.display import EXTERNAL_TITLE, CorpusLabel, RunLabel
-from amorlip.config.study import EXTERNAL
+from amorlip.config.selection import EXTERNAL
 from amorlip.corpus.records import Manifest
 from amorlip.reporting.evaluations import Summary, column_title
 from amorlip.reporting.published import LaterWork

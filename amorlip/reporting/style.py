@@ -22,7 +22,7 @@ from matplotlib.text import Text
 
 from amorlip.common import files
 from amorlip.config.display import RunLabel
-from amorlip.config.study import FigureStyle
+from amorlip.config.selection import FigureStyle
 
 FONT = "DejaVu Sans"
 """Comes with matplotlib, so it is the same everywhere."""

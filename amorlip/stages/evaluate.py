@@ -36,18 +36,18 @@ def run(
     record = verified_record(folder)
     # The imports below take seconds, so what is wrong with the arguments is found before them.
     if run and not (model or pretrained):
-        from amorlip.evaluation import of_task
+        from amorlip.evaluation import evaluate_model
 
-        subject = of_task.trained_run(run)
+        subject = evaluate_model.trained_run(run)
     elif model and pretrained and not run:
-        from amorlip.evaluation import of_task
+        from amorlip.evaluation import evaluate_model
 
-        subject = of_task.external_model(settings.get("name", f"{model}, {pretrained}"), model, pretrained)
+        subject = evaluate_model.external_model(settings.get("name", f"{model}, {pretrained}"), model, pretrained)
     else:
         raise AmorlipError("give either --run, or --model and --pretrained")
-    of_task.evaluate(
+    evaluate_model.evaluate(
         subject,
-        of_task.TaskFiles(key, task, folder, record),
+        evaluate_model.TaskFiles(key, task, folder, record),
         evaluation,
         len(os.sched_getaffinity(0)) - 1 if workers is None else workers,
         output,

@@ -142,7 +142,7 @@ class Trainer:
             self.journal.close_epoch(epoch, self.step, tasks)
 
     def _evaluate(self, task: TaskDefinition, folder: Path) -> Mapping[str, float]:
-        from amorlip.evaluation import suite
+        from amorlip.evaluation import score
         from amorlip.evaluation.features import Encoder
 
         model, pairs = self.session.model, self.recipe.batch_size // self.recipe.ranks
@@ -155,7 +155,7 @@ class Trainer:
             batch_size=min(EVALUATION_BATCH, self.recipe.micro_batch_size or pairs),
             workers=self.recipe.loader.workers,
         )
-        return suite.evaluate(encoder, task, folder).metrics
+        return score.evaluate(encoder, task, folder).metrics
 
     def _save(self) -> None:
         """A checkpoint of the current step, from rank 0."""

@@ -9,7 +9,7 @@ import pytest
 from amorlip.common.errors import AmorlipError, NotAvailable
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.load import read_yaml, validate
-from amorlip.evaluation import suite
+from amorlip.evaluation import score
 from amorlip.evaluation.aggregate import averages
 from amorlip.tasks.provide import provide
 from amorlip.tasks.record import missing
@@ -81,7 +81,7 @@ def test_38_sets_and_one_average(encoder, hub, published, benchmark, tmp_path):
         provide(task.source, folder)
         assert json.loads((folder / "task.json").read_text())["source"]["revision"] == COMMIT
         assert not [path for path in folder.rglob("*") if path.suffix in (".py", ".md", ".zip")]
-        result = suite.evaluate(encoder, task, folder)
+        result = score.evaluate(encoder, task, folder)
         assert result.main_metric == benchmark.tasks[key].main_metric and 0 <= result.value <= 1
         assert (result.groups is not None) == (task.kind == "classification_grouped")
         values[key] = result.value
@@ -112,4 +112,4 @@ def test_a_set_of_another_size_is_no_part_of_it(encoder, hub, sets, published, t
     task = published["imagenetv2"].model_copy(update={"samples": SAMPLES + 1})
     provide(task.source, tmp_path / "short")
     with pytest.raises(AmorlipError, match="12 samples, the benchmark expects 13"):
-        suite.evaluate(encoder, task, tmp_path / "short")
+        score.evaluate(encoder, task, tmp_path / "short")

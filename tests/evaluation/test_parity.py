@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from amorlip.evaluation import suite
+from amorlip.evaluation import score
 from amorlip.evaluation.features import Encoder
 
 builder = pytest.importorskip("clip_benchmark.datasets.builder")
@@ -26,7 +26,7 @@ def loader(folder, toy, **options):
 
 def ours(toy, spec, folder):
     encoder = Encoder(toy.model, toy.preprocess, toy.tokenizer, torch.device("cpu"), "float32", 16, workers=0)
-    return suite.evaluate(encoder, spec, folder).metrics
+    return score.evaluate(encoder, spec, folder).metrics
 
 
 @pytest.mark.parametrize("classes", [4, 7])

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from amorlip.objectives import registry, similarities
+from amorlip.objectives import pairs, registry
 from tests.helpers import objectives_reference as reference
 
 BATCH, STEPS_PER_EPOCH, STEPS = 24, 2, 4
@@ -36,7 +36,7 @@ CASES = {
 def run(case: str, rank: int, world_size: int, calls: Counter) -> dict:
     """Gradients (scaled to those of the mean over ranks) and exchanges of each step, and the state at the end."""
     name, settings = CASES[case]
-    similarities.BLOCK_ELEMENTS = 40 if case == "l2log_blocks" else 2**22
+    pairs.BLOCK_ELEMENTS = 40 if case == "l2log_blocks" else 2**22
     context = reference.make_context(BATCH, steps_per_epoch=STEPS_PER_EPOCH, rank=rank, world_size=world_size)
     objective = registry.create(name, settings, context).double()
     part = slice(rank * BATCH // world_size, (rank + 1) * BATCH // world_size)

@@ -127,7 +127,7 @@ def test_target_needs_no_partition_function_between_fits(monkeypatch):
     def refuse(self):
         raise AssertionError("log Z was computed")
 
-    monkeypatch.setattr("amorlip.objectives.similarities.Pairs.log_negatives", property(refuse))
+    monkeypatch.setattr("amorlip.objectives.pairs.Pairs.log_negatives", property(refuse))
     features = reference.make_features()
     features.step = 1
     objective(features)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amorlip.objectives import similarities
+from amorlip.objectives import pairs
+from amorlip.objectives.pairs import Pairs
 from amorlip.objectives.shared_loss import Normalization, contrast, infonce_bound
-from amorlip.objectives.similarities import Pairs
 from tests.helpers import objectives_reference as reference
 
 
@@ -35,7 +35,7 @@ def test_block_size_changes_nothing(monkeypatch, elements):
     whole = Pairs(features, reference.make_context())
     log_lambda = arbitrary_lambda(features)
     expected = reference.gradients(contrast(features, whole, Normalization(log_lambda, 1e-3)), features)
-    monkeypatch.setattr(similarities, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(pairs, "BLOCK_ELEMENTS", elements)
     blocked = Pairs(features, reference.make_context())
     assert len(list(blocked.strips[0].blocks())) > 1
     torch.testing.assert_close(blocked.log_negatives, whole.log_negatives, rtol=0, atol=1e-12)

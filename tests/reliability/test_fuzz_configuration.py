@@ -24,7 +24,7 @@ from amorlip.config.objectives import OBJECTIVES, settings_type
 from amorlip.config.recipe import Recipe
 from amorlip.config.run import Run
 from amorlip.config.scale import Scale
-from amorlip.config.study import Selection
+from amorlip.config.selection import Selection
 from amorlip.study import Study, load_study
 from amorlip.training import session
 from amorlip.training.distributed import World

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from amorlip.config import experiment as options
 from amorlip.config.experiment import Experiment
-from amorlip.config.study import FigureStyle
+from amorlip.config.selection import FigureStyle
 from amorlip.reporting import figures, style
 
 STYLE = FigureStyle()

@@ -19,7 +19,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.config import experiment as options
 from amorlip.config.display import RunLabel
 from amorlip.config.experiment import Experiment
-from amorlip.config.study import FigureStyle
+from amorlip.config.selection import FigureStyle
 from amorlip.reporting import figures, style
 from amorlip.reporting.accuracy_over_epochs import accuracy_over_epochs
 from amorlip.reporting.difference_to_baseline import difference_to_baseline, paired_differences

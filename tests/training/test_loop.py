@@ -18,7 +18,7 @@ from amorlip.common import files, provenance
 from amorlip.common.errors import AmorlipError
 from amorlip.config.benchmark import Task
 from amorlip.config.run import Run
-from amorlip.evaluation import suite
+from amorlip.evaluation import score
 from amorlip.evaluation.record import Scores
 from amorlip.objectives import amorlip as objectives_amorlip
 from amorlip.objectives.base import Loss
@@ -256,7 +256,7 @@ def evaluations(monkeypatch) -> list[torch.Tensor]:
         assert encoder.precision == "bfloat16" and task is TASK and folder == Path("files")
         return Scores(main_metric="acc1", value=0.25, metrics={"acc1": 0.25, "acc5": 0.5})
 
-    monkeypatch.setattr(suite, "evaluate", evaluate)
+    monkeypatch.setattr(score, "evaluate", evaluate)
     return calls
 
 
@@ -276,7 +276,7 @@ def test_a_kill_during_evaluation_repeats_it_alone(evaluations, corpus, make_run
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(suite, "evaluate", die)
+        patch.setattr(score, "evaluate", die)
         with pytest.raises(KeyboardInterrupt):
             loop.train(run, corpus, tmp_path, folders)
     loop.train(run, corpus, tmp_path, folders)

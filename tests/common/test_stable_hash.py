@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 
-from amorlip.common.hashing import stable_int, unit
+from amorlip.common.stable_hash import stable_int, unit
 
 
 def test_values_do_not_depend_on_the_process():
-    code = "from amorlip.common.hashing import stable_int; print(stable_int('a', 1, 'b'))"
+    code = "from amorlip.common.stable_hash import stable_int; print(stable_int('a', 1, 'b'))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(other.stdout) == stable_int("a", 1, "b")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from amorlip.evaluation.ranks import rank_of
+from amorlip.evaluation.positions import rank_of
 
 
 def test_agrees_with_a_stable_sort_also_for_ties():

@@ -10,8 +10,8 @@ from snakemake.settings.types import ConfigSettings
 
 from amorlip import cli
 from amorlip.common.errors import AmorlipError
-from amorlip.config.layers import read_layer
 from amorlip.config.load import merge, merged
+from amorlip.config.locations import read_layer
 from amorlip.study import load_study, top_level_layers
 from tests.helpers import REPOSITORY
 

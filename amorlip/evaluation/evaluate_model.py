@@ -17,8 +17,8 @@ from amorlip.common.files import overlap
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.config.run import read_run
 from amorlip.config.scale import EvaluationSettings
-from amorlip.config.study import EXTERNAL
-from amorlip.evaluation import suite
+from amorlip.config.selection import EXTERNAL
+from amorlip.evaluation import score
 from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.features import Encoder
 from amorlip.evaluation.record import Evaluation, RunIdentity
@@ -97,7 +97,7 @@ def evaluate(
         full=settings.full_predictions,
         cache=FeatureCache(output.parent / "features", json.dumps(decides, sort_keys=True)),
     )
-    scores = suite.evaluate(encoder, task.definition, task.folder, predictions=predictions)
+    scores = score.evaluate(encoder, task.definition, task.folder, predictions=predictions)
     Evaluation(
         task=task.key,
         run=subject.identity,

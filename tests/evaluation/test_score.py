@@ -12,7 +12,7 @@ import torch
 
 from amorlip import models
 from amorlip.common.errors import AmorlipError
-from amorlip.evaluation import suite
+from amorlip.evaluation import score
 from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.features import Encoder
 from amorlip.evaluation.record import Scores
@@ -51,7 +51,7 @@ def run(toy, made, kind, **keys):
     predictions = keys.pop("predictions", None)
     keys = {"precision": "float32", "batch_size": 5, "workers": 0, **keys}
     encoder = Encoder(toy.model, toy.preprocess, toy.tokenizer, torch.device("cpu"), **keys)
-    return suite.evaluate(encoder, spec, folder, predictions=predictions)
+    return score.evaluate(encoder, spec, folder, predictions=predictions)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,6 +167,6 @@ def test_an_openclip_model(made, kind):
     encoder = Encoder(
         model, models.eval_transform(model), models.tokenizer("demo"), torch.device("cpu"), "float32", 16, workers=0
     )
-    result = suite.evaluate(encoder, spec, folder)
+    result = score.evaluate(encoder, spec, folder)
     assert 0 <= result.value <= 1
     assert model.training
