@@ -37,6 +37,7 @@ lint: setup
 	snakefmt --check workflow
 	snakemake --lint
 	lint-imports
+	pyrefly check
 	amorlip schema --check
 
 # The diagrams in README.md and docs/architecture.md.

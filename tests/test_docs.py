@@ -14,7 +14,6 @@ from tests.test_repository import tracked
 
 WIDTH = 100
 PAGES = tracked("*.md")
-UNWRAPPED = {"config/README.md"}
 ON_GITHUB = "../../actions/"
 """Links to the host's own pages of this repository."""
 EXAMPLES = {
@@ -61,7 +60,7 @@ def too_long(line: str) -> bool:
     return len(shown) > WIDTH and " " in shown.strip() and not line.startswith(("|", "<!--"))
 
 
-@pytest.mark.parametrize("page", sorted(set(PAGES) - UNWRAPPED))
+@pytest.mark.parametrize("page", sorted(PAGES))
 def test_prose_is_wrapped(page):
     lines = prose(page).splitlines()
     assert [f"{page}:{number}" for number, line in enumerate(lines, 1) if too_long(line)] == []

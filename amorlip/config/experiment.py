@@ -86,7 +86,7 @@ class AccuracyOverEpochs(Section):
 
 
 class DifferenceToBaseline(Section):
-    """Figure `difference_to_baseline`: one bar per task, the main metric minus that of the experiment's `baseline`."""
+    """Figure `difference_to_baseline`: one bar per task, its main metric minus the `baseline` method's."""
 
     tasks: list[str] | None = None
     """Which tasks; null: all tasks of the benchmark."""

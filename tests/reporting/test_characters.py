@@ -25,6 +25,8 @@ from amorlip.config.display import CorpusLabel, TableSettings, external_label
 from amorlip.config.experiment import Experiment
 from amorlip.reporting import figures, latex, markdown, report_text, style, tables
 
+pytestmark = pytest.mark.slow  # draws dozens of figures
+
 TEXTS = {
     "punctuation": "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
     "one dollar": "CLIP ($5 a run)",

@@ -17,6 +17,8 @@ from amorlip.config.experiment import Experiment
 from amorlip.config.selection import FigureStyle
 from amorlip.reporting import figures, style
 
+pytestmark = pytest.mark.slow  # draws dozens of figures
+
 STYLE = FigureStyle()
 METHODS = ("clip", "siglip", "sogclr", "fastclip", "amorlip_fdiv", "amorlip_l2log", "neuclip")
 SHORT = "T = {}"
