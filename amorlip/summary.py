@@ -27,8 +27,8 @@ def table_text(study: Study, path: Path) -> list[str]:
         return []
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("method")]
-    several = len({row["scale"] for row in rows if row["scale"]}) > 1
-    heads = [" ".join(part for part in (row["scale"] if several else "", row["method"], row["variant"]) if part)
+    several = len({row.get("scale") for row in rows if row.get("scale")}) > 1
+    heads = [" ".join(part for part in (row.get("scale") if several else "", row["method"], row.get("variant")) if part)
              for row in rows]  # fmt: skip
     titles = {key: named.title for key, named in [*study.benchmark.tasks.items(), *study.benchmark.averages.items()]}
     columns = [key for group in study.benchmark.columns for key in group.columns] or list(titles)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from amorlip.common.files import walk
 from amorlip.config.benchmark import TaskSource
 from amorlip.config.corpus import Corpus
 from amorlip.config.selection import ExternalModel
@@ -16,7 +17,7 @@ def lists(corpus: Corpus) -> list[Path]:
     """The lists of addresses of a corpus that are on this machine."""
     if corpus.source != "urls" or corpus.urls is None:
         return []
-    addresses = [urlsplit(given.url) for given in (corpus.urls.train, corpus.urls.validation) if given]
+    addresses = [urlsplit(given.url.strip()) for given in (corpus.urls.train, corpus.urls.validation) if given]
     return [Path(unquote(address.path)) for address in addresses if address.scheme.lower() in ("", "file")]
 
 
@@ -34,11 +35,9 @@ def stamp(source: TaskSource) -> str | None:
     if source.kind != "folder" or source.path is None:
         return None
     digest = hashlib.sha256()
-    for folder, folders, names in os.walk(source.path, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
-            path = Path(folder, name)
-            if path.is_file():
-                state = path.stat()
-                digest.update(f"{path.relative_to(source.path)}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+    for path in walk(Path(source.path)):
+        if path.is_file():
+            state = path.stat()
+            # fsencode: a name on a disk need not be UTF-8
+            digest.update(os.fsencode(f"{path.relative_to(source.path)}\0{state.st_size}\0{state.st_mtime_ns}\0"))
     return digest.hexdigest()[:16]

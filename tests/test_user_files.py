@@ -52,6 +52,8 @@ CHANGES: list[tuple[str, Callable[[Path], object], bool]] = [
     ("a renamed file", lambda folder: (folder / "test/0.tar").rename(folder / "test/1.tar"), True),
     ("a deleted file", lambda folder: (folder / "test/0.tar").unlink(), True),
     ("a file behind a link", lambda folder: (folder.parent / "other/0.tar").write_bytes(b"longer"), True),
+    ("a name that is not UTF-8", lambda folder: touch(folder / os.fsdecode(b"\xff")), True),
+    ("a link to a parent", lambda folder: (folder / "up").symlink_to(folder), False),
     ("a hidden file", lambda folder: touch(folder / ".DS_Store"), False),
     ("a file in a hidden folder", lambda folder: touch(folder / ".cache/x"), False),
 ]

@@ -80,6 +80,17 @@ def _contains(outer: Path, inner: Path) -> bool:
     return outer.exists() and any(path.exists() and path.samefile(outer) for path in paths)
 
 
+def walk(folder: Path) -> Iterator[Path]:
+    """The files below a folder that are not hidden, sorted within each folder; linked folders are read once."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        folders[:] = [
+            name for name in sorted(folders) if name[0] != "." and os.path.realpath(f"{place}/{name}") not in seen
+        ]
+        yield from (Path(place) / name for name in sorted(names) if name[0] != ".")
+
+
 def delete_unfinished(folder: Path, *names: str) -> None:
     """Delete the temporary files of killed processes for files whose names begin with one of `names`.
 

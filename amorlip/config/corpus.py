@@ -53,6 +53,13 @@ class EmojiSource(Section):
             raise refused(f"exactly one package must have the role 'names', not {count}", "packages")
         return self
 
+    @model_validator(mode="after")
+    def _styles_differ(self) -> EmojiSource:
+        styles = [package.style for package in self.packages.values() if package.style is not None]
+        if twice := [style for style in styles if styles.count(style) > 1]:
+            raise refused(f"two packages have the style '{twice[0]}'", "packages")
+        return self
+
 
 class UrlList(Section):
     """A tab-separated list without header."""

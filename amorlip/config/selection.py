@@ -57,6 +57,10 @@ class ExternalModel(Section):
     """Per task."""
 
 
+SHARED_FOLDERS = ("corpora", "tasks", "settings", "deleted", "bench", "benchmarks")
+"""In results/, next to the folders of studies; `benchmarks` is the name that earlier versions used for `tasks`."""
+
+
 class Selection(Section):
     """The top-level file: which scales, methods, seeds, benchmark and experiments make one study."""
 
@@ -85,6 +89,12 @@ class Selection(Section):
     def _external_is_not_a_scale(self) -> Selection:
         if self.external_models and EXTERNAL in self.scales:
             raise refused(f"a scale must not be named '{EXTERNAL}' if there are external_models", "scales")
+        return self
+
+    @model_validator(mode="after")
+    def _name_is_not_a_shared_folder(self) -> Selection:
+        if self.name in SHARED_FOLDERS:
+            raise refused(f"'{self.name}' is a folder that all studies share; choose another name", "name")
         return self
 
     @model_validator(mode="after")

@@ -78,7 +78,7 @@ def _logit_bias(path: Path) -> float | None:
 def _evaluations(run: Path) -> Iterable[Evaluation]:
     """The run's evaluations by task, where the workflow puts them: results/STUDY/evaluations/SCALE/RUN."""
     run = run.absolute()
-    if run.parents[1].name != "runs":
+    if len(run.parents) < 3 or run.parents[1].name != "runs":
         return []
     folder = run.parents[2] / "evaluations" / run.parent.name / run.name
     return [Evaluation.read(path) for path in sorted(folder.glob("*.json"))]

@@ -11,8 +11,7 @@ import pandas as pd
 
 from amorlip.common.errors import AmorlipError
 from amorlip.config.display import RunLabel
-from amorlip.reporting.result_files import run_key
-from amorlip.reporting.runs import KEYS, ROW, RowKey, RunKey
+from amorlip.reporting.runs import KEYS, ROW, RowKey, RunKey, shown_run
 from amorlip.training import records
 from amorlip.training.records import EpochRecord, RunRecord, StepRecord
 
@@ -41,7 +40,7 @@ def read_training_metrics(paths: Iterable[Path], runs: Sequence[RunLabel]) -> Tr
         first, *rest = records.read(path) or [None]
         if not isinstance(first, RunRecord):
             raise AmorlipError(f"{path}: the first line is not of kind 'run'")
-        key = run_key(first.model_dump(), runs, path)
+        key = _run_key(first.model_dump(), runs, path)
         if key in seen:
             raise AmorlipError(f"{path}: has the same run as {seen[key]}")
         seen[key] = path
@@ -79,3 +78,10 @@ def over_seeds(values: pd.DataFrame, by: str, column: str) -> dict[RowKey, pd.Da
         (str(key[0]), str(key[1]), str(key[2])): group.groupby(by)[column].agg(["mean", "min", "max", "std", "count"])
         for key, group in values.groupby(ROW, sort=False)
     }
+
+
+def _run_key(content: Any, runs: Sequence[RunLabel], path: Path) -> RunKey:
+    """The run that a file names by `KEYS`. Raises AmorlipError if it names none, or one that is not in `runs`."""
+    if not isinstance(content, dict) or any(part not in content for part in KEYS):
+        raise AmorlipError(f"{path}: does not name its run by {', '.join(KEYS)}")
+    return shown_run((content["scale"], content["method"], content["variant"] or "", content["seed"]), runs, path)

@@ -7,6 +7,7 @@ See docs/decisions/2026-11-26-task-folders.md.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ class FolderState(JsonRecord):
     """Settings of the source whose files are in the folder."""
     stats: dict[str, tuple[int, int]] = {}
     """Path → size and modification time [ns] when its checksum was computed."""
+    foreign: bool = False
+    """The folder had no mark before, and its task was never completed since: files in it may be a user's."""
 
 
 @contextmanager
@@ -44,14 +47,16 @@ def claimed(folder: Path, source: dict[str, Any]) -> Iterator[None]:
         if path.is_symlink() and path.is_dir():
             raise AmorlipError(f"{path} is a link, so files of the task would be written elsewhere; remove the link")
     visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    before = FolderState.read(folder / MARK).source if (folder / MARK).is_file() else None
-    if before is None and visible and not _has_record(folder):
+    state = FolderState.read(folder / MARK) if (folder / MARK).is_file() else None
+    if state.foreign if state else bool(visible) and not _has_record(folder):
+        if state:
+            (folder / RECORD).unlink(missing_ok=True)  # ours: it says why the task was missing
         with _kept(folder):
-            FolderState(source=source).write(folder / MARK)
+            FolderState(source=source, foreign=True).write(folder / MARK)
             yield
         return
     (folder / RECORD).unlink(missing_ok=True)  # it is written last: with it, the folder is complete
-    if before is not None and before != source:
+    if state is not None and state.source != source:
         set_aside(folder, [path for path in visible if path.name != RECORD])
     FolderState(source=source).write(folder / MARK)
     yield
@@ -80,7 +85,8 @@ def _kept(folder: Path) -> Iterator[None]:
 
 
 def _new_aside(folder: Path) -> Path:
-    return folder / f"{SET_ASIDE}-{1 + len(list(folder.glob(f'{SET_ASIDE}-*')))}"
+    numbered = (folder / f"{SET_ASIDE}-{number}" for number in itertools.count(1))
+    return next(path for path in numbered if not path.exists())
 
 
 def _has_record(folder: Path) -> bool:

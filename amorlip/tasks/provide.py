@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from amorlip.common.errors import AmorlipError, NotAvailable
-from amorlip.common.files import overlap, sha256
+from amorlip.common.files import overlap, sha256, walk
 from amorlip.config.benchmark import TaskContent, TaskSource
 from amorlip.tasks import pack
 from amorlip.tasks.check import check_content
@@ -63,7 +62,7 @@ def _require_apart(source: Path, output: Path) -> None:
             f"source.path {source} overlaps with {output}, where the files of this task are written; nothing was "
             "changed. Move your files elsewhere and name their new folder in source.path"
         )
-    for path in _walk(source):
+    for path in walk(source):
         if overlap(path, output):
             raise AmorlipError(f"{path} is in {output}, where the files of this task are written; move it elsewhere")
 
@@ -124,18 +123,9 @@ def _link(folder: Path, new: Path, output: Path) -> None:
     """Link the files of a user's folder into `new`; nothing is copied."""
     if not folder.is_dir():
         raise NotAvailable(f"{folder}: no such folder; source.path must name a folder in the layout of DataComp's sets")
-    for path in _walk(folder):
+    for path in walk(folder):
+        if path.name == RECORD:
+            continue
         link = new / path.relative_to(folder)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path.resolve())
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """The files below a user's folder that are not hidden, also in linked folders."""
-    seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        seen.add(os.path.realpath(place))
-        folders[:] = [
-            name for name in sorted(folders) if name[0] != "." and os.path.realpath(f"{place}/{name}") not in seen
-        ]
-        yield from (Path(place) / name for name in sorted(names) if name[0] != "." and name != RECORD)

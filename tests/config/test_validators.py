@@ -58,6 +58,7 @@ def external(**keys: Any) -> dict[str, Any]:
 
 STYLE = {"version": "1", "integrity": f"sha512-{'A' * 86}==", "license": "MIT", "role": "style"}
 NO_NAMES = {"packages": {"emojibase-data": {"role": "digits"}}}
+TWO_OF_A_STYLE = {"packages": {"@iconify-json/twemoji": {"style": "noto"}}}
 RHO = [{"from_fraction": 0.75, "value": 1.0}, {"from_fraction": 0.5, "value": 2.0}]
 
 ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -103,6 +104,7 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
         ["emoji.packages.new.role: a package with the role 'style' needs the key 'style'"],
     ),
     ("EmojiSource._one_package_names_the_emoji", corpus(emoji=NO_NAMES), ["packages: exactly one package", "not 0"]),
+    ("EmojiSource._styles_differ", corpus(emoji=TWO_OF_A_STYLE), ["packages: two packages have the style 'noto'"]),
     ("UrlList._has_both_columns", lists("https://a", ["url"]), ["urls.train.columns: must be 'url' and 'caption'"]),
     ("UrlList._has_both_columns", lists("https://a", ["url", "url"]), ["each once", "['url', 'url']"]),
     (
@@ -144,6 +146,7 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
         external() | {"scales": ["external"]},
         ["scales: a scale must not be"],
     ),
+    ("Selection._name_is_not_a_shared_folder", {"name": "tasks"}, ["name: 'tasks' is a folder that all studies share"]),
     ("Selection._nothing_is_listed_twice", {"seeds": [0, 1, 0]}, ["seeds: '0' is listed twice"]),
     ("Selection._nothing_is_listed_twice", {"methods": ["clip", "clip"]}, ["methods: 'clip' is listed twice"]),
     ("checks.check_objective", method("clip", objective="clipp"), ["objective: unknown objective 'clipp'", "'clip'"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -136,6 +137,44 @@ def test_files_in_the_task_that_are_not_ours_are_kept(kind, make, tmp_path, monk
     assert kept["classnames.txt"] == before["classnames.txt"]
     now = contents(output)
     assert all({**now, **kept}[name] == content for name, content in before.items())
+
+
+@pytest.mark.parametrize("kind", ["fails", "is missing"])
+def test_files_that_are_not_ours_are_kept_at_the_second_attempt_too(kind, make, tmp_path, monkeypatch):
+    """The first attempt leaves the folder marked, but the files in it are still the user's."""
+    output = make(tmp_path / "task", names=["my", "own", "set"])
+    before = contents(output)
+    source = TaskSource(kind="hub", repository="me/things")
+    mine = make(tmp_path / "mine")
+    hub = Hub()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    files = {path.relative_to(mine).as_posix(): path.read_bytes() for path in mine.rglob("*") if path.is_file()}
+    if kind == "fails":
+        hub.repositories["me/things"] = {**files, "classnames.txt": b"one\n"}
+        with pytest.raises(AmorlipError):
+            provide(source, output, content=TaskContent(kind="classification", classes=3))
+        (kept,) = output.glob(".set-aside-*")
+        assert {**contents(output), **contents(kept)}.items() >= before.items()
+    else:
+        provide(source, output, allow_missing=True)
+        assert {**contents(output)}.items() >= before.items()
+    hub.repositories["me/things"] = files
+    provide(source, output)
+    hub.close()
+    assert (output / "classnames.txt").read_text().split() == NAMES
+    kept = {name: content for folder in sorted(output.glob(".set-aside-*"), reverse=True)
+            for name, content in contents(folder).items()}  # fmt: skip
+    assert {**contents(output), **kept}.items() >= before.items()
+
+
+def test_a_deleted_set_aside_folder_is_not_filled_again(make, tmp_path):
+    for name in ("one", "two", "three"):
+        provide(folder_source(make(tmp_path / name)), tmp_path / "task")
+    shutil.rmtree(tmp_path / "task" / ".set-aside-1")
+    kept = contents(tmp_path / "task" / ".set-aside-2")
+    provide(folder_source(make(tmp_path / "four")), tmp_path / "task")
+    assert contents(tmp_path / "task" / ".set-aside-2") == kept
+    assert (tmp_path / "task" / ".set-aside-1").is_dir()
 
 
 def test_files_of_another_source_are_set_aside(make, tmp_path, capsys):
