@@ -20,7 +20,7 @@ from amorlip.study import Study, load_study
 PEAK = 989e12
 """Dense bfloat16 operations per second of one H100 (NVIDIA's data sheet)."""
 EFFICIENCY = (0.1, 0.3)
-"""Assumed share of the peak, slow and fast. RN50 on CC3M took 8 V100 12 hours (OpenCLIP, issue 15): 11% of theirs."""
+"""Assumed share of the peak, slow and fast. RN50 on CC3M took 8 V100 12 hours (OpenCLIP's authors): 11% of theirs."""
 JPEG_BYTES = 47_784
 """Mean size of a stored picture in `make bench-loader` (341 x 256 pixels, quality 95)."""
 

@@ -1,4 +1,4 @@
-"""The exception for what a user can correct, and how a lack of memory is recognized."""
+"""The exception for what a user can correct, "did you mean", one-line messages, and how a lack of memory is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Where a result comes from: versions, revision, machine."""
+"""Versions, code revision and machine: what provenance.json says of a run (training/results.py writes it) and
+evaluations say of themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Keys that change nothing, given the values of others: two runs that differ in such keys only train the same model."""
+"""Keys that change nothing, given the values of others: two runs that differ in such keys only train the same model.
+
+This is for a warning; what runs again after a change is decided in `amorlip/stage_settings.py`.
+"""
 
 from __future__ import annotations
 

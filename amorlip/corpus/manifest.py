@@ -1,4 +1,4 @@
-"""The stage `shards`: every pair of one split checked, counted and indexed."""
+"""The stage `shards`: every pair of one split checked, counted and indexed; checksums compared when read."""
 
 from __future__ import annotations
 

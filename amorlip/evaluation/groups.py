@@ -1,4 +1,4 @@
-"""Accuracy by group, and its worst."""
+"""Accuracy by group (key `group_by` of a task), and the worst group; used by classification.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Scoring one model on one task."""
+"""Scoring one model on one task.
+
+A new kind of task: an entry of `EVALUATORS` here; `kind`, `METRICS` and `main_metric` in config/benchmark.py; its
+layout in tasks/read.py and tasks/check.py.
+"""
 
 from __future__ import annotations
 

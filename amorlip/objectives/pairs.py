@@ -1,4 +1,4 @@
-"""Logits between the pairs of a batch, in blocks, and their log-sums.
+"""Logits between the pairs of a batch, in blocks, and their log-sums: log Z of the batch.
 
 Shapes: b pairs of this rank, B pairs of the batch they are contrasted with (b = B on one rank), d width of the
 features.

@@ -1,4 +1,7 @@
-"""The objectives by name: each is the class `Objective` of the module with its name."""
+"""Creates an objective by name: the class `Objective` of the module with that name.
+
+The list of objectives is `OBJECTIVES` in `amorlip/config/objectives.py`.
+"""
 
 from __future__ import annotations
 

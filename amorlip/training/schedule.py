@@ -1,4 +1,5 @@
-"""The encoders' learning rate over steps."""
+"""The encoders' learning rate over steps. The logit scale's is in optim.py; schedules of α, β, γ and ρ are with their
+objectives."""
 
 from __future__ import annotations
 
