@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from tests.helpers.web import server
 
 __all__ = ["server"]
 
+# albumentations, which img2dataset imports, looks up its newest version on the network unless this is set.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 # A shell's background jobs ignore it, and so would this process and those that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -25,9 +25,9 @@ class BoundedDownloader(Downloader):
 
     def __call__(self, row: Any) -> Any:
         """Download one shard."""
-        urllib.request.install_opener(urllib.request.build_opener(_Bounds(self.timeout)))
-        # For this process, which does nothing but download: img2dataset looks the function up in OpenCV's module.
-        with mock.patch.object(cv2, "imdecode", imdecode):
+        opener = urllib.request.build_opener(_Bounds(self.timeout))
+        # img2dataset calls urllib's and OpenCV's functions by name, so both are replaced while it runs.
+        with mock.patch.object(urllib.request, "_opener", opener), mock.patch.object(cv2, "imdecode", imdecode):
             return super().__call__(row)
 
 

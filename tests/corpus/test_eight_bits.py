@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import urllib.request
 from unittest import mock
 
 import cv2
@@ -59,9 +60,9 @@ def test_a_tiff_with_alpha_has_a_reason(store):
 
 def test_the_download_uses_it(monkeypatch):
     """And only while it runs."""
-    original, seen = cv2.imdecode, []
+    original, seen, opener = cv2.imdecode, [], urllib.request._opener
     downloader = object.__new__(bounded_download.BoundedDownloader)
     downloader.timeout = 1
     with mock.patch.object(bounded_download.Downloader, "__call__", lambda self, row: seen.append(cv2.imdecode)):
         downloader(None)
-    assert seen == [imdecode] and cv2.imdecode is original
+    assert seen == [imdecode] and cv2.imdecode is original and urllib.request._opener is opener

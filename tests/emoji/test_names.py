@@ -76,7 +76,7 @@ def test_aliases_are_followed_with_mirroring_and_frames():
     assert icon["hFlip"] is False
     assert [icon[key] for key in ("left", "top", "width", "height")] == [0, 2, 20, 12]
     assert 'viewBox="0 2 20 12"' in svg_document(icon)
-    with pytest.raises(AmorlipError, match="circle"):
+    with pytest.raises(AmorlipError, match="cycle"):
         resolve_alias(icons, "loop")
 
 
