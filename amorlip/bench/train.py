@@ -160,7 +160,7 @@ def tiny(run: Run) -> Run:
 def runs_of(scales: list[str]) -> list[Run]:
     """Every method at each of the scales in `config/`, CLIP first."""
     methods = sorted(OBJECTIVES, key=lambda name: name != "clip")
-    selection = {"name": "bench", "scales": scales, "methods": methods, "seeds": [0], "experiments": ["table1"]}
+    selection = {"name": "bench_train", "scales": scales, "methods": methods, "seeds": [0], "experiments": ["table1"]}
     study = load_study({**selection, "benchmark": "demo" if scales == ["demo"] else "datacomp38"}, ROOT / "config")
     return [run for _, run in study.runs]
 

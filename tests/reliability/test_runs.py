@@ -66,7 +66,7 @@ def test_another_corpus_starts_anew_and_says_so(tiny_shards, tmp_path):
     larger = tiny.write_corpus(tmp_path / "larger", 60)
     loop.train(run, larger, output, {})
     log = (output / "train.log").read_text()
-    assert f"no checkpoint of these settings and this corpus; those of others ({old.name}) are left alone" in log
+    assert f"no checkpoint of these settings and this corpus; those of others ({old.name}) are kept" in log
     assert list(old.glob("step-*.pt")) and (output / "model.safetensors").exists()
 
 
