@@ -94,6 +94,15 @@ def export(run: Path, output: Path) -> None:
     print(f'{output}: open_clip.create_model_and_transforms("local-dir:{output}") loads it')
 
 
+def classify(model: Path, names: str, template: list[str] | None, pictures: list[Path]) -> None:
+    """Classify pictures by an exported model: one line per picture, the names with their probabilities."""
+    from amorlip.evaluation import classify as classifying
+
+    given = [name.strip() for name in names.split(",")]
+    for picture, ranked in classifying.classify(model, given, pictures, template or [classifying.TEMPLATE]):
+        print(f"{picture}: {', '.join(f'{name} {probability:.1%}' for name, probability in ranked)}")
+
+
 def bench(what: str, output: Path, tiny: bool) -> None:
     """Measure time and memory next to other projects' code; write a JSON file and a Markdown table."""
     measuring = importlib.import_module(f"amorlip.bench.{what}")
@@ -205,6 +214,13 @@ def parser() -> argparse.ArgumentParser:
     add("export", str(export.__doc__), "output", export).add_argument(
         "run", type=Path, help="folder of the trained run, results/STUDY/runs/SCALE/RUN"
     )
+    classifying = add("classify", str(classify.__doc__), "", classify)
+    classifying.add_argument("--model", type=Path, required=True, help="folder that `amorlip export` wrote")
+    classifying.add_argument("--names", required=True, help="class names, separated by commas")
+    classifying.add_argument(
+        "--template", action="append", help="prompt with {c} in place of the name; may be given again"
+    )
+    classifying.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="picture to classify")
     add("bench", str(bench.__doc__), "output tiny", bench).add_argument("what", choices=BENCHES, help="what to measure")
     return top
 

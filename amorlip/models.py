@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import open_clip
 import torch
+from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import SafetensorError
@@ -233,6 +234,22 @@ def load_published(model: str, pretrained: str) -> LoadedModel:
     with _one_line_errors(f"{model}: its tokenizer cannot be loaded"):
         tokenize = open_clip.get_tokenizer(model)
     return LoadedModel(network.eval(), eval_transform(network), tokenize, path)
+
+
+def load_folder(folder: Path) -> LoadedModel:
+    """Load a folder that `amorlip export` wrote, or any other folder in the format of OpenCLIP's `push_to_hf_hub`.
+
+    Pickled weights are not read. Raises AmorlipError when a file is missing, is damaged or does not fit.
+    """
+    weights = folder / HF_SAFE_WEIGHTS_NAME
+    for path in (folder / HF_CONFIG_NAME, weights):
+        if not path.is_file():
+            raise AmorlipError(f"{path} is missing; give a folder that `amorlip export` wrote")
+    name = f"local-dir:{folder}"
+    with _one_line_errors(f"{folder}: not an exported model"), _silent():
+        network = open_clip.create_model(name)
+        tokenize = open_clip.get_tokenizer(name)
+    return LoadedModel(network.eval(), eval_transform(network), tokenize, weights)
 
 
 @contextmanager
