@@ -25,8 +25,9 @@ $(VENV)/.complete: envs/requirements.lock envs/bootstrap.lock pyproject.toml
 demo: setup
 	snakemake
 
+# Two processes: most tests wait for programs that they start. A file's tests stay together and share its fixtures.
 test: setup
-	pytest
+	pytest --numprocesses 2 --dist loadfile
 
 test-unit: setup
 	pytest -m "not slow and not workflow and not distributed"
