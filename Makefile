@@ -30,7 +30,7 @@ test: setup
 	pytest --numprocesses 2 --dist loadfile
 
 test-unit: setup
-	pytest -m "not slow and not workflow and not distributed"
+	pytest -m "not slow and not workflow and not distributed and not slurm"
 
 lint: setup
 	ruff check .
