@@ -28,6 +28,7 @@ from torchvision.transforms import Compose
 
 from amorlip.common.errors import AmorlipError, lacks_memory, one_line, unknown_key
 from amorlip.common.files import write_bytes
+from amorlip.config.architectures import needs_hub
 
 Transform = Callable[[Image.Image], Tensor]
 """A picture → float32 (3, H, W), normalized."""
@@ -49,8 +50,7 @@ def architecture(model: str) -> dict[str, Any]:
     config = open_clip.get_model_config(model) if model in known else None
     if config is None:
         raise AmorlipError(unknown_key(model, known, "model"))
-    text = config["text_cfg"]
-    if text.get("hf_model_name") or text.get("hf_tokenizer_name") or "siglip" in model.lower():
+    if needs_hub(model, config):
         raise AmorlipError(f"model '{model}' needs a tokenizer from a hub; use a model with OpenCLIP's, e.g. ViT-B-32")
     return config
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from amorlip.common import files
 from amorlip.common.errors import AmorlipError, one_line, unknown_key
-from amorlip.config import checks
+from amorlip.config import checks, corpus_pairs
 from amorlip.config.base import refused
 from amorlip.config.effective import differing, effective
 from amorlip.config.load import blaming, merged, validate_layers
@@ -74,6 +74,7 @@ def _check(study: Study) -> None:
         with blaming(study.files.layers("benchmarks", study.selection.benchmark), "tasks", key):
             if task.source.kind == "emoji" and task.source.corpus is not None:
                 checks.check_emoji_corpus(task, study.corpora[task.source.corpus])
+                checks.check_artwork(task, study.corpora[task.source.corpus])
             if task.source.kind == "validation" and task.source.corpus is not None:
                 checks.check_validation_split(task, study.corpora[task.source.corpus])
             if not study.selection.allow_missing_tasks:
@@ -121,21 +122,24 @@ def _check_options(study: Study, name: str) -> None:
     options = study.options[name]
     with blaming(study.files.layers("experiments", name), "options"):
         checks.check_shown_tasks(options, study.benchmark)
-        checks.check_followed_task(options, [resolved.recipe for *_, resolved in study.rows(name)])
+        recipes = [resolved.recipe for *_, resolved in study.rows(name)]
+        checks.check_followed_task(options, recipes)
+        checks.check_followed_metric(options, recipes, study.benchmark)
         checks.check_published(options, study.folder)
 
 
 def check_lengths(study: Study, folder: Path) -> None:
-    """Raise AmorlipError if a run is too short for its warmup or batch, where `folder` has its corpus' manifest."""
+    """Raise AmorlipError if a run is too short for its warmup or batch.
+
+    `folder` has the corpora. Nothing is checked where the number of pairs is not known yet: that of emoji is known
+    only after their download.
+    """
     for name in study.experiments:
         for *_, resolved in study.rows(name):
-            manifest = folder / resolved.recipe.corpus / "train" / "manifest.json"
-            try:
-                samples = json.loads(manifest.read_text(encoding="utf-8"))["samples"]
-            except (OSError, ValueError, TypeError, KeyError):
-                continue  # not made yet, or damaged, which the stage that reads it reports
-            with blaming(resolved.layers, "recipe"):
-                checks.check_length(resolved.recipe, samples, manifest)
+            known = corpus_pairs.known(resolved.recipe.corpus, study.corpora[resolved.recipe.corpus], folder)
+            if known is not None:
+                with blaming(resolved.layers, "recipe"):
+                    checks.check_length(resolved.recipe, known.pairs, known.advice)
 
 
 def require_tasks(study: Study, folder: Path) -> None:

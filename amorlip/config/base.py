@@ -52,6 +52,17 @@ NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.]*$"
 Name = Annotated[str, Field(pattern=NAME), BeforeValidator(_name)]
 """A name that becomes part of a path. No `-`: it separates the parts of a run's name."""
 
+
+def _repository(value: Any) -> Any:
+    """A hub's own rule for names, which its client checks when it downloads."""
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
+        raise ValueError(f"'{value}' is not a name of the form owner/name")
+    return value
+
+
+Repository = Annotated[str, BeforeValidator(_repository)]
+"""The name of a dataset repository on a hub."""
+
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """A name that becomes a file's name: like `Name`, but with `-` allowed."""
 

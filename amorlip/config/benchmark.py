@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from amorlip.common.errors import unknown_key
 from amorlip.common.transparency import Transparency
-from amorlip.config.base import Affects, Count, Fraction, Key, Name, Section, refused
+from amorlip.config.base import Affects, Count, Fraction, Key, Name, Repository, Section, refused
 
 EmojiTask = Literal[
     "openmoji", "fluent_3d", "heldout_instances", "subgroups", "quickdraw", "digits", "heldout_names", "association",
@@ -24,6 +24,14 @@ METRICS = {
     "association": ("jaccard_score", "jaccard_score_10-12"),
 }
 """Kind of task → the main metrics that its evaluator gives."""
+_FURTHER = {
+    "retrieval": (
+        "mean_recall@10",
+        *(f"{what}_retrieval_recall@{k}" for what in ("image", "text") for k in (1, 5, 10)),
+    ),
+    "association": ("jaccard_score_5-6",),
+}
+"""Kind of task → the other metrics that its evaluator gives."""
 
 
 class TaskSource(Section):
@@ -36,7 +44,7 @@ class TaskSource(Section):
     """emoji, validation: the corpus."""
     builder: EmojiTask | None = None
     """emoji: one of the task sets of `amorlip.emoji.task_sets`."""
-    repository: str | None = None
+    repository: Repository | None = None
     """hub: owner/name."""
     revision: str = "main"
     """hub: commit, tag or branch."""
@@ -128,6 +136,12 @@ class Task(TaskDefinition):
         if self.source.kind == "validation" and self.kind != "retrieval":
             raise refused("the pairs of a validation split make a task of kind 'retrieval'", ("source", "kind"), "kind")
         return self
+
+
+def metrics_of(task: TaskDefinition) -> list[str]:
+    """Every metric that the evaluator of a task may give, with the one of its own group."""
+    own = [f"acc_worst_{task.group_by}"] if task.group_by else []
+    return [*METRICS[task.kind], *_FURTHER.get(task.kind, ()), *own]
 
 
 class Average(Section):

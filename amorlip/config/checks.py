@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from amorlip.common.errors import AmorlipError, unknown_key
-from amorlip.config.architectures import architectures, published_weights
+from amorlip.config.architectures import architectures, needs_hub_by_name, published_weights
 from amorlip.config.base import Section, refused
-from amorlip.config.benchmark import Benchmark, Task
+from amorlip.config.benchmark import Benchmark, Task, metrics_of
 from amorlip.config.corpus import Corpus
 from amorlip.config.experiment import AccuracyOverEpochs, Comparison, DifferenceToBaseline, Experiment, options_type
 from amorlip.config.objectives import OBJECTIVES, Amorlip, SigLip
@@ -31,10 +31,14 @@ def check_objective(name: str) -> None:
 
 
 def check_model(recipe: Recipe) -> None:
-    """The architecture is known."""
+    """The architecture is known, and can be trained without a hub."""
     known = architectures()
     if known and recipe.model not in known:
         raise refused(unknown_key(recipe.model, known, "model"), "model")
+    if known and needs_hub_by_name(recipe.model):
+        raise refused(
+            f"'{recipe.model}' needs a tokenizer from a hub; use a model with OpenCLIP's own, such as ViT-B-32", "model"
+        )
 
 
 def check_epoch_tasks(recipe: Recipe, benchmark: Benchmark) -> None:
@@ -82,10 +86,9 @@ def check_local_negatives(settings: Section, recipe: Recipe) -> None:
         raise refused("'negatives: local' needs at least two pairs per rank; use fewer ranks", "ranks", "batch_size")
 
 
-def check_length(recipe: Recipe, samples: int, manifest: Path) -> None:
-    """The corpus has a batch, and the warmup ends within the run."""
+def check_length(recipe: Recipe, samples: int, advice: str) -> None:
+    """The corpus has a batch, and the warmup ends within the run. `advice`: what to do if the number is wrong."""
     steps = recipe.epochs * (samples // recipe.batch_size)
-    advice = f"or delete {manifest} if the corpus has changed"
     if not steps:
         raise refused(
             f"batch_size {recipe.batch_size} is larger than the corpus of {samples} pairs ({advice})", "batch_size"
@@ -102,11 +105,57 @@ def check_length(recipe: Recipe, samples: int, manifest: Path) -> None:
 
 # ---------------------------------------------------------------- tasks and corpora
 
+_SHARDS = ("test/nshards.txt",)
+FILES: dict[str, list[tuple[str, ...]]] = {
+    "classification": [("classnames.txt",), ("zeroshot_classification_templates.txt",), _SHARDS],
+    "classification_grouped": [("classnames.txt",), ("zeroshot_classification_templates.txt",), _SHARDS],
+    "retrieval": [(*_SHARDS, "*.zip")],
+    "association": [("*.csv",), (*_SHARDS, "*.zip")],
+}
+"""Kind of task → files that its folder must have, each with the alternatives; see amorlip/tasks/read.py."""
+
+STYLES = {
+    "openmoji": ("openmoji",),
+    "fluent_3d": ("fluent_3d",),
+    "subgroups": ("openmoji",),
+    "styles": ("openmoji", "fluent_3d"),
+    "heldout_names": ("twemoji",),
+    "association": ("fluent_3d",),
+}
+"""Builder of a task of emoji → the drawing styles that it needs."""
+ROLES = {"quickdraw": ("sketches",), "digits": ("digits",)}
+"""Builder of a task of emoji → the packages that it needs, by role."""
+
 
 def check_task_folder(task: Task) -> None:
-    """The folder of a task that is on disk exists."""
-    if task.source.kind == "folder" and not Path(task.source.path or "").is_dir():
+    """The folder of a task that is on disk exists, and has the files of its kind of task."""
+    if task.source.kind != "folder":
+        return
+    folder = Path(task.source.path or "")
+    if not folder.is_dir():
         raise refused(f"no folder '{task.source.path}'; it should hold the task's files", ("source", "path"))
+    for choices in FILES[task.kind]:
+        if not any(path for pattern in choices for path in folder.glob(pattern)):
+            raise refused(
+                f"'{folder}' has no {' or '.join(choices)}, which a task of kind '{task.kind}' needs",
+                ("source", "path"),
+            )
+
+
+def check_artwork(task: Task, corpus: Corpus) -> None:
+    """A task that is built from emoji names a corpus with the packages that the task shows."""
+    if corpus.emoji is None or task.source.builder is None:
+        return
+    packages = corpus.emoji.packages.values()
+    roles, styles = ({getattr(package, key) for package in packages} for key in ("role", "style"))
+    for what, needed, found in (("role", ROLES, roles), ("style", STYLES, styles)):
+        for name in needed.get(task.source.builder, ()):
+            if name not in found:
+                raise refused(
+                    f"'{task.source.builder}' needs a package with the {what} '{name}', and the corpus "
+                    f"'{task.source.corpus}' has none",
+                    ("source", "builder"),
+                )
 
 
 def check_validation_split(task: Task, corpus: Corpus) -> None:
@@ -155,14 +204,18 @@ def check_external_model(model: ExternalModel) -> None:
 
 
 def check_weights(model: ExternalModel) -> None:
-    """The weights are a name that OpenCLIP knows, or a file."""
-    known = published_weights()
+    """The weights are a name that OpenCLIP has for this architecture, or a file."""
+    listed = published_weights()
+    known = listed.get(model.model, frozenset())
     if model.pretrained.lower().replace("-", "_") in known or Path(model.pretrained).is_file():
         return
     if "/" in model.pretrained or "." in model.pretrained:
         raise refused(f"no file '{model.pretrained}'", "pretrained")
-    if known:
-        raise refused(f"{unknown_key(model.pretrained, known, 'weights')} (or give the path of a file)", "pretrained")
+    if listed and not known:
+        raise refused(f"'{model.model}' has no published weights; give the path of a file", "pretrained", "model")
+    if listed:
+        what = unknown_key(model.pretrained, known, "weights")
+        raise refused(f"{what} ({model.model}; or give the path of a file)", "pretrained", "model")
 
 
 # ---------------------------------------------------------------- tables and figures
@@ -199,6 +252,16 @@ def check_followed_task(options: Section, recipes: Collection[Recipe]) -> None:
         known = {task for recipe in recipes for task in recipe.epoch_tasks}
         if options.task not in known:
             raise refused(unknown_key(options.task, known, "task among the epoch_tasks of these runs"), "task")
+
+
+def check_followed_metric(options: Section, recipes: Collection[Recipe], benchmark: Benchmark) -> None:
+    """The metric that a figure follows over epochs is one that its task gives."""
+    if not isinstance(options, AccuracyOverEpochs) or options.metric is None:
+        return
+    tasks = [options.task] if options.task else [task for recipe in recipes for task in recipe.epoch_tasks]
+    known = list(dict.fromkeys(metric for task in tasks for metric in metrics_of(benchmark.tasks[task])))
+    if tasks and options.metric not in known:
+        raise refused(unknown_key(options.metric, known, f"metric of {tasks[0]}"), "metric")
 
 
 def check_published(options: Section, folder: Path) -> None:

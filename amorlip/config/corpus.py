@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from amorlip.common.transparency import Transparency
-from amorlip.config.base import Affects, Count, Fraction, Name, Natural, PackageName, Section, Seed, refused
+from amorlip.config.base import Affects, Count, Fraction, Name, Natural, PackageName, Repository, Section, Seed, refused
 
 
 class Package(Section):
@@ -91,7 +91,7 @@ class UrlSource(Section):
 class MirrorSource(Section):
     """A Hugging Face dataset repository that holds the pairs as WebDataset shards (keys jpg, txt, json)."""
 
-    repository: str
+    repository: Repository
     """owner/name."""
     revision: str = "main"
     """Commit, tag or branch; the resolved commit is recorded."""

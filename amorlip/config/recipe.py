@@ -21,15 +21,17 @@ from amorlip.config.base import (
     refused,
 )
 
+Decay = Annotated[NonNegative, Field(lt=1)]
+
 
 class Optimizer(Section):
     """AdamW on the encoders; no weight decay on gains, biases, the logit scale and the logit bias."""
 
     lr: Positive
     """Peak learning rate."""
-    beta1: Fraction = 0.9
+    beta1: Decay = 0.9
     """Decay of the first moment."""
-    beta2: Fraction = 0.98
+    beta2: Decay = 0.98
     """Decay of the second moment."""
     eps: Positive = 1e-6
     """ε, added to the denominator."""

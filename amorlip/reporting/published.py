@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from amorlip.common.errors import AmorlipError, one_line
+from amorlip.config.experiment import Comparison
 from amorlip.reporting.runs import RowKey
+from amorlip.study import Study
 
 
 def read_published(path: Path, columns: Sequence[str]) -> dict[RowKey, dict[str, float]]:
@@ -67,6 +69,17 @@ def read_later_work(path: Path, columns: Sequence[str]) -> dict[str, LaterWork]:
     return found
 
 
+def check_files(study: Study) -> None:
+    """Raise AmorlipError if a file of published numbers that a table names cannot be read: before any job."""
+    columns = [*study.benchmark.tasks, *study.benchmark.averages]
+    for options in study.options.values():
+        if isinstance(options, Comparison):
+            if options.published is not None:
+                read_published(study.folder / "paper" / f"{options.published}.csv", columns)
+            if options.later_work is not None:
+                read_later_work(study.folder / "paper" / f"{options.later_work}.csv", columns)
+
+
 def _lines(path: Path, columns: Sequence[str], *further: str) -> list[dict[str, str]]:
     """The lines of the wanted columns, each with a number in percent."""
     needed = ["scale", "method", "variant", "column", "value", "unit", *further]
@@ -80,6 +93,7 @@ def _lines(path: Path, columns: Sequence[str], *further: str) -> list[dict[str, 
             if line["unit"] != "percent":
                 raise AmorlipError(f"{path}: a number in {line['unit']}, where percent is expected")
             float(line["value"])
+            int(line.get("pairs") or 0)
     except OSError as error:
         raise AmorlipError(f"{path}: {error.strerror}") from error
     except (TypeError, ValueError) as error:

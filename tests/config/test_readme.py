@@ -22,6 +22,9 @@ def repository(tmp_path) -> Path:
     shutil.copytree(REPOSITORY / "config", tmp_path / "config")
     data = tmp_path / "data" / "pets"
     (data / "cats_and_dogs").mkdir(parents=True)
+    (data / "cats_and_dogs" / "test").mkdir()
+    for file in ("classnames.txt", "zeroshot_classification_templates.txt", "test/nshards.txt"):
+        (data / "cats_and_dogs" / file).touch()
     (data / "train.tsv").touch()
     for name, text in FENCED:
         assert not (tmp_path / name).exists(), f"{name} is shown twice, or hides a shipped file"

@@ -52,7 +52,7 @@ def test_the_tables_list_nested_keys_with_types_bounds_and_defaults():
     for key in Optimizer.model_fields:
         assert f"`recipe.optimizer.{key}`" in tables
     assert "| `recipe.optimizer.weight_decay` | number ≥ 0 | `0.2` |" in tables
-    assert "| `recipe.optimizer.beta1` | number ≥ 0, ≤ 1 | `0.9` |" in tables
+    assert "| `recipe.optimizer.beta1` | number ≥ 0, < 1 | `0.9` |" in tables
     assert "| `seeds` | list of whole numbers ≥ 0, < 2147483648 | `[0]` |" in tables
     assert "| `tasks.*.source.kind` |" in tables and "| `columns.[].title` |" in tables
 

