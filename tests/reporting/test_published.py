@@ -106,7 +106,7 @@ def test_files_of_published_numbers_are_read_before_any_job(tmp_path):
     shutil.copytree(REPOSITORY / "config", tmp_path / "config")
     study = load_study(read_yaml(REPOSITORY / "config" / "paper.yaml"), tmp_path / "config")
     check_files(study)
-    for content in ("scale,method\n", "scale,method,variant,column,value,unit\nmedium,clip,,average,x,percent\n"):
+    for content in ("scale,method\n", "scale,method,variant,column,value,unit\nmedium,clip,,imagenet1k,x,percent\n"):
         (tmp_path / "config" / "paper" / "table1.csv").write_text(content)
         with pytest.raises(AmorlipError, match=r"table1\.csv: not a table of published numbers"):
             check_files(study)

@@ -21,7 +21,10 @@ def study(tmp_path_factory):
     mine = made.folder / "mine"
     (mine / "birds/test").mkdir(parents=True)
     (mine / "birds/test/0.tar").write_bytes(b"images")
-    (mine / "list one.tsv").write_text("file:///a.png\ta\n")
+    (mine / "birds/test/nshards.txt").write_text("1")
+    for name in ("classnames.txt", "zeroshot_classification_templates.txt"):
+        (mine / "birds" / name).write_text("a\n")
+    (mine / "list one.tsv").write_text("file:///a.png\ta\n" * 1000)
     (mine / "weights.pt").write_bytes(b"weights")
     made.snakemake("--quiet", **changes(made))
     assert made.planned(**changes(made)) == {}
@@ -64,7 +67,7 @@ def test_a_changed_file_reruns_what_depends_on_it(study, name, rules):
     path, kept = study.folder / "mine" / name, study.folder / "kept"
     if path.exists():
         shutil.copy2(path, kept)
-    later(path, b"file:///b.png\tb\n")
+    later(path, b"file:///b.png\tb\n" * 1000)
     try:
         assert study.planned(**changes(study)) == rules
     finally:
