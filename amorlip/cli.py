@@ -133,6 +133,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "split": {"choices": ["train", "validation"], "help": "split of the corpus"},
     "urls": {"type": Path, "help": "the corpus's urls.parquet"},
+    "part": {"type": int, "required": False, "help": "download only this one of the --parts, 1 to their number"},
+    "parts": {
+        "type": int,
+        "required": False,
+        "help": "number of jobs that divide the download; without --part, these jobs have ended",
+    },
     "processes": {"type": int, "required": False, "help": "worker processes"},
     "threads": {"type": int, "required": False, "help": "download threads per process"},
     "timeout-s": {"type": int, "required": False, "help": "timeout per image, in seconds"},
@@ -170,7 +176,7 @@ STAGES = {
     "urls": ("Write the list of addresses and captions of a corpus.", "settings artwork output"),
     "download": (
         "Download the pairs of one split into shards.",
-        "settings split urls output processes threads timeout-s retries",
+        "settings split urls output part parts processes threads timeout-s retries",
     ),
     "shards": ("Check every pair of one split; write its manifest and index.", "settings corpus split folder"),
     "tasks": (

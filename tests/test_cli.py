@@ -98,7 +98,7 @@ def test_an_option_that_is_left_out_is_the_corpus(monkeypatch, keys):
     from amorlip.corpus import download
 
     found = []
-    monkeypatch.setattr(download, "download", lambda corpus, *arguments: found.append(corpus.download))
+    monkeypatch.setattr(download, "download", lambda corpus, *_, **__: found.append(corpus.download))
     train = {"url": "file:///list.tsv", "columns": ["url", "caption"]}
     settings = json.dumps({"source": "urls", "urls": {"train": train}, "download": keys})
     command = ["download", "--settings", settings, "--split", "train", "--urls", "x", "--output", "y"]

@@ -9,16 +9,20 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from amorlip.common.errors import AmorlipError
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 SET_ASIDE = "set-aside-"
 """Beginning of the name of a folder with files that its parent folder should no longer hold."""
+
+PREPARING = 2**40
+PREPARATION_TIMEOUT_S = 60
 
 
 @contextmanager
@@ -54,16 +58,51 @@ def locked(folder: Path) -> Iterator[None]:
     A POSIX record lock: it ends with its process, however that dies, and is not inherited by child processes, some of
     which outlive a killed parent by some seconds.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
-    with path.open("a") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise AmorlipError(
-                f"{folder}: another process is writing to this folder; wait for it or stop it"
-            ) from error
+    with _lock_file(folder) as file:
+        _lock(file, folder)
         yield
+
+
+@contextmanager
+def locked_part(folder: Path, part: range, prepared: Callable[[], bool], prepare: Callable[[], None]) -> Iterator[None]:
+    """Hold a part of `folder`, a range of whole numbers below 2**40, while other processes hold other parts.
+
+    Unless `prepared()`, `prepare()` is called first, while no other process holds any part. Raises AmorlipError if
+    another process holds the folder or some of the part, or all of it may not be prepared.
+    """
+    with _lock_file(folder) as file:
+        # A POSIX lock covers bytes, which need not exist: byte N stands for number N.
+        _lock(file, folder, range(PREPARING, PREPARING + 1), wait_s=PREPARATION_TIMEOUT_S)
+        if not prepared():
+            _lock(file, folder, range(PREPARING))
+            prepare()
+            fcntl.lockf(file, fcntl.LOCK_UN, PREPARING)
+        if part:
+            _lock(file, folder, part)
+        fcntl.lockf(file, fcntl.LOCK_UN, 1, PREPARING)
+        yield
+
+
+@contextmanager
+def _lock_file(folder: Path) -> Iterator[IO[str]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Opened once: when a process closes a file, it loses all its locks on it.
+    with (folder / ".lock").open("a") as file:
+        yield file
+
+
+def _lock(file: IO[str], folder: Path, part: range = range(0), wait_s: float = 0) -> None:
+    """Lock the bytes `part` of an opened file; without a part, all that a file can have."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(part), part.start)
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise AmorlipError(
+                    f"{folder}: another process is writing to this folder; wait for it or stop it"
+                ) from error
+        time.sleep(0.05)
 
 
 def overlap(one: Path, other: Path) -> bool:

@@ -130,6 +130,8 @@ class ImageStorage(Section):
 class DownloadSettings(Section):
     """Speed and timeouts of the download. None of these keys changes the corpus, so none runs a stage again."""
 
+    jobs: Count = 1
+    """Jobs that divide the download of the training split. Each uses the processes and threads below."""
     processes: Count = 2
     """Worker processes."""
     threads: Count = 32

@@ -14,12 +14,27 @@ from unittest import mock
 
 from amorlip.common.images import MOST_PIXELS
 from amorlip.config.corpus import DownloadSettings, ImageStorage
+from amorlip.corpus.addresses import COLUMNS
 
 SHARD_DIGITS = 5
+ROBOTS = ["noai", "noimageai", "noindex", "noimageindex"]
+"""An image whose X-Robots-Tag header has one of these is not stored: img2dataset's default."""
 
 
-def run(urls: Path, output: Path, image: ImageStorage, speed: DownloadSettings, samples_per_shard: int) -> None:
-    """Download the addresses in the parquet file `urls` (sample_id, url, caption) into shards under `output`.
+class _Lists:
+    """Takes the place of img2dataset's reader, which cuts one list into shards and numbers them from 0."""
+
+    column_list = COLUMNS
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = sorted(folder.glob("*.feather"), key=lambda path: int(path.stem))
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return ((int(path.stem), str(path)) for path in self.paths)
+
+
+def run(lists: Path, output: Path, image: ImageStorage, speed: DownloadSettings, samples_per_shard: int) -> None:
+    """Download each list `lists`/N.feather (sample_id, caption, url) into shard N under `output`.
 
     Per shard: NNNNN.tar (image, txt, json with the sample_id), NNNNN.parquet (what became of each address), and
     NNNNN_stats.json, written last.
@@ -34,13 +49,16 @@ def run(urls: Path, output: Path, image: ImageStorage, speed: DownloadSettings, 
     main = importlib.import_module("img2dataset.main")
     from amorlip.corpus.bounded_download import BoundedDownloader
 
-    with _no_processes_left(), mock.patch.object(main, "Downloader", BoundedDownloader):
+    with (
+        _no_processes_left(),
+        mock.patch.object(main, "Downloader", BoundedDownloader),
+        mock.patch.object(main, "Reader", lambda *_: _Lists(lists)),
+    ):
         main.download(
-            url_list=str(urls),
+            url_list=str(lists),
             input_format="parquet",
-            url_col="url",
             caption_col="caption",
-            save_additional_columns=["sample_id"],
+            disallowed_header_directives=ROBOTS,
             output_folder=str(output),
             output_format="webdataset",
             number_sample_per_shard=samples_per_shard,

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from amorlip.common.files import SET_ASIDE, set_aside, write_text
+from amorlip.corpus.division import EVERY_SHARD
 
 SOURCE = ".source"
 STAGING = ".staging-"
+
+
+def is_claimed(folder: Path, made_from: str) -> bool:
+    """Whether `folder` was prepared for such shards."""
+    stamp = folder / SOURCE
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == made_from
 
 
 def claim(folder: Path, made_from: str, *, keep_unmarked: bool = False) -> None:
@@ -17,11 +26,10 @@ def claim(folder: Path, made_from: str, *, keep_unmarked: bool = False) -> None:
 
     Shards made from anything else are set aside. With `keep_unmarked`, those without a known source are kept.
     """
-    stamp = folder / SOURCE
-    before = stamp.read_text(encoding="utf-8") if stamp.is_file() else None
-    if before == made_from:
+    if is_claimed(folder, made_from):
         return
-    if before is not None or not keep_unmarked:
+    stamp = folder / SOURCE
+    if stamp.is_file() or not keep_unmarked:
         # Unfinished files, hidden, are of no use to another source.
         for staging in folder.glob(f"{STAGING}*"):
             shutil.rmtree(staging)
@@ -43,3 +51,19 @@ def shards_and_outcomes(folder: Path) -> list[Path]:
     passed_over = (SET_ASIDE, ".")
     tars = (path for path in folder.rglob("*.tar") if not path.relative_to(folder).parts[0].startswith(passed_over))
     return sorted([*tars, *folder.glob("[0-9]*.parquet")])
+
+
+def new_staging(folder: Path, shards: range) -> Path:
+    """A new staging folder for these shards of the list."""
+    return Path(tempfile.mkdtemp(dir=folder, prefix=f"{STAGING}{shards.start}-{shards.stop}-"))
+
+
+def staging_folders(folder: Path) -> list[Path]:
+    """The staging folders in `folder`."""
+    return sorted(folder.glob(f"{STAGING}*"))
+
+
+def shards_in_staging(staging: Path) -> range:
+    """Which shards of the list a staging folder is for."""
+    found = re.match(rf"{re.escape(STAGING)}(\d+)-(\d+)-", staging.name)
+    return range(int(found[1]), int(found[2])) if found else EVERY_SHARD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from http import HTTPStatus
 
@@ -33,17 +34,22 @@ REASONS = {
 }
 """Regular expression → reason; the first that matches counts."""
 
-FINAL = (
-    "HTTP Error 404",
-    "HTTP Error 410",
-    "Use of image disallowed",
+FINAL = {
+    "HTTP Error 404: Not Found",
+    "HTTP Error 410: Gone",
+    "HTTP Error 451: Unavailable For Legal Reasons",
+    "Use of image disallowed by X-Robots-Tag directive",
     "image too small",
-    "No such file or directory",
-    BOMB,
-)
-"""Parts of messages about failures that a retry does not change."""
+    "image has too many pixels",
+    "image file is too large",
+    "unsupported pixel format",
+    "address cannot be used",
+    "no such file",
+}
+"""Reasons that a further attempt does not change."""
 
 
+@functools.cache
 def plain_reason(message: str) -> str:
     """The reason that an error message stands for: HTTP errors by their status, others from `REASONS`, or `other`."""
     if found := re.search(r"HTTP Error (\d{3})", message):

@@ -29,6 +29,8 @@ class DownloadRecord(JsonRecord):
     """Reason → one of its addresses, with the error message."""
     shards: list[str]
     """Paths below the folder."""
+    parts: int = 1
+    """Jobs that divided the download."""
 
 
 class ShardEntry(JsonRecord):

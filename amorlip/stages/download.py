@@ -11,11 +11,23 @@ from amorlip.config.load import merge, validate
 from amorlip.corpus import download
 
 
-def run(settings: Mapping[str, Any], split: str, urls: Path, output: Path, **speed: int | None) -> None:
-    """Download the pairs of one split into shards.
+def run(
+    settings: Mapping[str, Any],
+    split: str,
+    urls: Path,
+    output: Path,
+    part: int | None = None,
+    parts: int | None = None,
+    **speed: int | None,
+) -> None:
+    """Download the pairs of one split into shards: all of them, or part `part` of `parts`.
 
-    `speed` holds keys of `download`, which change no result; one that is None is the configuration's.
+    With `parts` alone, the parts were downloaded before. `speed` holds keys of `download`, which change no result; one
+    that is None is the configuration's.
     """
     given = {key: value for key, value in speed.items() if value is not None}
     corpus = validate(Corpus, merge({"title": "", **settings}, {"download": given}), "settings")
-    download.download(corpus, split, urls, output)
+    if part is None:
+        download.download(corpus, split, urls, output, parts=parts or 1)
+    else:
+        download.download_part(corpus, split, urls, output, part, parts or 1)

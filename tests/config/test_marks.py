@@ -87,7 +87,7 @@ def test_only_marked_keys_of_a_recipe_are_left_out(path, annotation, marked):
         (
             Corpus,
             read_yaml(CONFIG / "corpora" / "cc3m.yaml"),
-            {"title", "published_pairs", "processes", "threads", "timeout_s", "retries"},
+            {"title", "published_pairs", "jobs", "processes", "threads", "timeout_s", "retries"},
         ),
         (Task, read_yaml(CONFIG / "benchmarks" / "demo.yaml")["tasks"]["styles"], {"title", "random_score"}),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -11,13 +12,15 @@ import time
 from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from amorlip.common.errors import AmorlipError
+from amorlip.corpus import division, outcomes
 from amorlip.corpus import download as stage
-from amorlip.corpus import outcomes
 from amorlip.corpus.download import download
 from amorlip.corpus.manifest import build_manifest
 from amorlip.corpus.reasons import plain_reason
@@ -107,7 +110,8 @@ def test_shards_hold_each_pair_once_and_leftovers_are_gone(downloaded):
     build_manifest("test", corpus(0), "train", folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["samples"] == 16 and manifest["refused"] == {} and manifest["requested"] == 21
-    assert [shard["name"] for shard in manifest["shards"]] == ["00000.tar", "00001.tar", "00002.tar", "00003.tar"]
+    names = ["00000.tar", "00001.tar", "00002.tar", "1000001.tar", "1000002.tar"]
+    assert [shard["name"] for shard in manifest["shards"]] == names
     ids = pq.read_table(folder / "index.parquet")["sample_id"].to_pylist()
     kinds = {downloaded["paths"][number].split("/")[1] for number in ids}
     assert len(set(ids)) == 16 and kinds == {"good", "flaky", "slow"}
@@ -159,41 +163,78 @@ def shard(folder: Path, number: int, outcomes: dict[int, str | None], finished: 
         (folder / f"{number:05d}_stats.json").write_text("{}")
 
 
+class Listed:
+    """Stands in for a list of `count` addresses with the ids 0, 1, …"""
+
+    def __init__(self, count: int) -> None:
+        self.ids = np.arange(count)
+
+
+def known(folder: Path, own: range = division.EVERY_SHARD) -> list[int]:
+    """For ten ids: NOT_TRIED, DOWNLOADED or the number of a message."""
+    found = outcomes.Outcomes(Listed(10), folder, own)
+    found.update()
+    return found.codes.tolist()
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+
+
 def test_finished_shards_of_a_killed_run_are_kept(tmp_path):
-    shard(tmp_path / ".staging-a" / "shards", 0, {1: None, 2: "timed out"})
-    shard(tmp_path / ".staging-a" / "shards", 1, {3: None}, finished=False)
-    shard(tmp_path / ".staging-b" / "shards", 4, {5: None})
+    shard(tmp_path / ".staging-0-5-a" / "shards", 0, {1: None, 2: "timed out"})
+    shard(tmp_path / ".staging-0-5-a" / "shards", 1, {3: None}, finished=False)
+    shard(tmp_path / ".staging-0-5-b" / "shards", 4, {5: None})
     outcomes.collect(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "00000.parquet",
         "00000.tar",
-        "00001.parquet",
-        "00001.tar",
+        "00004.parquet",
+        "00004.tar",
     ]
-    assert [(tmp_path / f"0000{i}.tar").read_text() for i in range(2)] == ["0 [1, 2]", "4 [5]"]
-    assert outcomes.read(tmp_path).to_pylist() == [
-        {"sample_id": 1, "reason": None}, {"sample_id": 2, "reason": "timed out"}, {"sample_id": 5, "reason": None},
-    ]  # fmt: skip
+    assert [(tmp_path / f"0000{i}.tar").read_text() for i in (0, 4)] == ["0 [1, 2]", "4 [5]"]
+    assert known(tmp_path) == [-2, -1, 0, -2, -2, -1, -2, -2, -2, -2]
 
 
 def test_being_killed_while_collecting(tmp_path):
-    shard(tmp_path / ".staging-a" / "shards", 0, {1: None})
-    shard(tmp_path / ".staging-a" / "shards", 1, {2: None})
+    shard(tmp_path / ".staging-0-5-a" / "shards", 0, {1: None})
+    shard(tmp_path / ".staging-0-5-a" / "shards", 1, {2: None})
     # The tar was moved, its table was not.
-    (tmp_path / ".staging-a" / "shards" / "00000.tar").replace(tmp_path / "00000.tar")
+    (tmp_path / ".staging-0-5-a" / "shards" / "00000.tar").replace(tmp_path / "00000.tar")
     outcomes.collect(tmp_path)
-    assert outcomes.read(tmp_path)["sample_id"].to_pylist() == [2]  # 1 is asked for again
+    assert known(tmp_path) == [-2, -2, -1, *[-2] * 7]  # 1 is asked for again
     assert [path.read_text() for path in tmp_path.glob("*.tar")] == ["1 [2]"]
+
+
+def test_a_part_touches_only_its_own_shards(tmp_path):
+    """Other jobs may be moving theirs into place; what another division of the list left is used, and kept."""
+    shard(tmp_path / ".staging-0-5-a" / "shards", 0, {1: None})
+    shard(tmp_path / ".staging-0-5-a" / "shards", 3, {2: None})
+    shard(tmp_path / ".staging-3-5-b" / "shards", 1_000_004, {3: None})
+    shard(tmp_path, 2, {4: None})
+    shard(tmp_path, 4, {5: None})
+    for path in ("00001.tar", "00003.tar", "00004.tar"):  # incomplete: without a table, or (4) deleted
+        (tmp_path / path).unlink() if path == "00004.tar" else (tmp_path / path).write_bytes(b"moving")
+    outcomes.collect(tmp_path, range(3, 5))
+    assert files(tmp_path) == [
+        "00000_stats.json", "00001.tar", "00002.parquet", "00002.tar", "00002_stats.json", "00003.parquet",
+        "00003.tar", "00004_stats.json", "1000004.parquet", "1000004.tar",
+    ][1:]  # fmt: skip
+    assert [path.name for path in tmp_path.glob(".staging*")] == [".staging-0-5-a"]
+    assert known(tmp_path, range(3, 5)) == [-2, -2, -1, -1, *[-2] * 6]
+    outcomes.collect(tmp_path)
+    assert (tmp_path / "00000.tar").read_text() == "0 [1]" and not [*tmp_path.glob(".staging*")]
 
 
 def run_without_network(monkeypatch, tmp_path, corpus, answers):
     """The stage with a stand-in for img2dataset that settles the ids in `answers`; returns the ids asked for."""
     asked = []
 
-    def run(urls, output, *_):
-        ids = pq.read_table(urls)["sample_id"].to_pylist()
-        asked.append(ids)
-        shard(output, 0, {i: answers(i, len(asked)) for i in ids})
+    def run(lists, output, *_):
+        ids = {int(path.stem): feather.read_table(path)["sample_id"].to_pylist() for path in lists.iterdir()}
+        asked.append(sorted(itertools.chain(*ids.values())))
+        for number, wanted in ids.items():
+            shard(output, number, {i: answers(i, len(asked)) for i in wanted})
 
     monkeypatch.setattr(stage.img2dataset_call, "run", run)
     if not (tmp_path / "urls.parquet").exists():
@@ -281,9 +322,9 @@ def test_shards_that_could_not_be_written_stop_the_stage(monkeypatch, tmp_path):
     """img2dataset only prints what went wrong. The shard that was finished counts in the next call."""
     asked = []
 
-    def run(urls, output, *_):
-        asked.append(pq.read_table(urls)["sample_id"].to_pylist())
-        shard(output, 0, dict.fromkeys(asked[-1][:8]))
+    def run(lists, output, *_):
+        asked.append([feather.read_table(path)["sample_id"].to_pylist() for path in sorted(lists.iterdir())])
+        shard(output, int(min(lists.iterdir()).stem), dict.fromkeys(asked[-1][0]))
 
     monkeypatch.setattr(stage.img2dataset_call, "run", run)
     write_table(pa.array(["u"] * 12), pa.array(["c"] * 12), pa.array(["train"] * 12), tmp_path / "urls.parquet")
@@ -291,7 +332,7 @@ def test_shards_that_could_not_be_written_stop_the_stage(monkeypatch, tmp_path):
         download(corpus(0), "train", tmp_path / "urls.parquet", tmp_path / "train")
     assert not (tmp_path / "train" / "download.json").exists()
     download(corpus(0), "train", tmp_path / "urls.parquet", tmp_path / "train")
-    assert asked == [list(range(12)), [8, 9, 10, 11]]
+    assert asked == [[list(range(8)), [8, 9, 10, 11]], [[8, 9, 10, 11]]]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ stage = words[0]
 folder = (options.get("output") or options.get("folder") or [""])[0]
 files = [os.path.join(folder, file) for file in made[stage]] if stage in made else options.get("outputs", [folder])
 files += options.get("predictions", [])
+if "part" in options:
+    files = [os.path.join(folder, "parts", options["part"][0] + "-of-" + options["parts"][0] + ".json")]
 for file in files:
     path = pathlib.Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,7 @@ undeclared = {{
     "download": ("download.json", {{"shards": ["00000.tar"]}}, "00000.tar"),
     "tasks": ("task.json", {{"source": {{}}, "files": {{"test/0.tar": ""}}}}, "test/0.tar"),
 }}
-if stage in undeclared:
+if stage in undeclared and "part" not in options:
     record, content, file = undeclared[stage]
     pathlib.Path(folder, record).write_text(json.dumps(content))
     pathlib.Path(folder, file).parent.mkdir(exist_ok=True)

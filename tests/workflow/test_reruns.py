@@ -51,6 +51,7 @@ CHANGES = [
         SHOWN,
     ),
     ("download.threads", {"overrides": {"corpora": {"demo": {"download": {"threads": 5}}}}}, {"report": 1}),
+    ("download.jobs", {"overrides": {"corpora": {"demo": {"download": {"jobs": 5}}}}}, {"report": 1}),
     ("allow_missing_tasks", {"allow_missing_tasks": True}, {"report": 1}),
     (
         "an external model",

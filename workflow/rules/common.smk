@@ -18,6 +18,8 @@ def experiments_of(kind):
 wildcard_constraints:
     corpus=one_of(study.corpora),
     split="train|validation",
+    part=r"\d+",
+    parts=r"\d+",
     scale=one_of(study.scales),
     run=one_of({run.name for _, run in study.runs}),
     external=one_of(study.selection.external_models),
@@ -44,6 +46,16 @@ def lists_of(wildcards):
 def urls_of(wildcards):
     """The list of addresses that a corpus is downloaded from; a mirror has none."""
     return [] if study.corpora[wildcards.corpus].source == "mirror" else rules.urls.output
+
+
+def parts_of(wildcards):
+    """The parts of a training split's download, where several jobs divide it."""
+    settings = study.corpora[wildcards.corpus]
+    if settings.source == "mirror" or wildcards.split != "train":
+        return []
+    folder = RESULTS / "corpora" / wildcards.corpus / wildcards.split
+    parts = division.parts_in(folder, settings.download.jobs)
+    return expand(rules.download_part.output, part=range(1, parts + 1), parts=parts, **wildcards) if parts > 1 else []
 
 
 def pictures_of(wildcards):
