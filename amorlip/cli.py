@@ -44,7 +44,7 @@ def _refuse_to_overwrite(settings: str, options: dict[str, Any]) -> None:
     """Compare the files and folders of the options by inode: links and other spellings of a path do not matter."""
     given = {name: [value] for name, value in options.items() if value is not None} | {"settings": [settings]}
     given |= {"outputs": options.get("outputs") or []}
-    written = [Path(path) for name in ("output", "outputs", "predictions") for path in given.pop(name, [])]
+    written = [Path(path) for name in ("output", "outputs", "predictions", "record") for path in given.pop(name, [])]
     for name, values in given.items():
         for value in values:
             for path in written:
@@ -144,12 +144,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "timeout-s": {"type": int, "required": False, "help": "timeout per image, in seconds"},
     "retries": {"type": int, "required": False, "help": "further passes over the addresses that failed"},
     "corpus": {"help": "name of the corpus"},
-    "folder": {"type": Path, "help": "folder of the shards or of the task's files"},
+    "folder": {"type": Path, "help": "folder of the shards, or of the task's files"},
     "shards": {"type": Path, "help": "folder with manifest.json and index.parquet"},
     "tasks": {
         "type": Path,
         "required": False,
-        "help": "folder that holds a folder for each epoch task",
+        "help": "folder that holds a folder for each task",
     },
     "checkpoint-every-steps": {"type": int, "required": False, "help": "steps between checkpoints"},
     "from-start": {
@@ -160,12 +160,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "run": {"type": Path, "required": False, "help": "folder of a trained run"},
     "model": {"required": False, "help": "OpenCLIP architecture, instead of a run"},
     "pretrained": {"required": False, "help": "path of a weights file, or OpenCLIP's name for weights to download"},
-    "key": {"help": "key of the task in its benchmark"},
+    "key": {"required": False, "help": "evaluate one task: its key in its benchmark"},
     "predictions": {
         "type": Path,
         "required": False,
-        "help": "parquet file to write, one row per sample (default: next to the output)",
+        "help": "with --key: parquet file to write, one row per sample (default: next to the output)",
     },
+    "record": {"type": Path, "required": False, "help": "with --tasks: file to write at the end"},
     "name": {"help": "name of the experiment"},
     "workers": {"type": int, "required": False, "help": "data-loading processes (for evaluation: all cores but one)"},
     "tiny": {"action": "store_true", "required": False, "help": "try the GPU's cases with a small model and batch"},
@@ -185,14 +186,15 @@ STAGES = {
     ),
     "train": ("Train one model.", "settings shards output tasks workers checkpoint-every-steps from-start"),
     "evaluate": (
-        "Evaluate one model on one task: a trained run (--run), or any OpenCLIP model (--model and --pretrained).",
-        "settings run model pretrained key folder output predictions workers",
+        "Evaluate one model on tasks: a trained run (--run), or any OpenCLIP model (--model and --pretrained).",
+        "settings run model pretrained tasks record key folder? predictions output workers",
     ),
     "table": ("Write one table in four formats.", "settings name outputs"),
     "figure": ("Draw one figure as png and pdf.", "settings name outputs"),
     "study_config": ("Write the study's top-level configuration next to its results.", "settings output"),
 }
-"""Rule → what it does, and the options of its command. Without an option, the configuration's value is used."""
+"""Rule → what it does, and the options of its command. Without an option, the configuration's value is used.
+`?` marks an option that this command does not need, though others do."""
 
 BENCHES = ["evaluation", "loader", "objectives", "train"]
 
@@ -207,8 +209,9 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(function=function)
         for option in options.split():
-            keywords: dict[str, Any] = {"required": True, **OPTIONS[option]}
-            sub.add_argument(f"--{option}", **keywords)
+            name, optional = option.removesuffix("?"), option.endswith("?")
+            keywords: dict[str, Any] = {"required": not optional, **OPTIONS[name]}
+            sub.add_argument(f"--{name}", **keywords)
         return sub
 
     for name, (text, options) in STAGES.items():

@@ -1,8 +1,8 @@
 """A file that was deleted from the results is made again, also where it is no declared output of a rule.
 
-Shards and the files of evaluation sets cannot be declared outputs: their number is not known before, and Snakemake
-would delete those of a job that failed. So the record of a stage, which is its declared output, names them. When one
-is missing, the stage's file in `results/deleted/`, which is an input of its rule, gets a new time.
+Shards, the files of evaluation sets, and evaluations are no declared outputs: the number of the first two is not known
+before, and Snakemake would delete those of a job that failed. So the record of a stage, which is its declared output,
+names them. When one is missing, the stage's file in `results/deleted/`, which is an input of its rule, gets a new time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from amorlip import evaluation_jobs
 from amorlip.common import files
 from amorlip.study import Study
 
@@ -34,6 +35,10 @@ def note_deleted(study: Study, results: Path) -> None:
     for task in study.benchmark.tasks:
         gone = _gone(results / "tasks" / task / "task.json", _task_files)
         _note(results / FOLDER / "tasks" / f"{task}.json", gone)
+    for job in evaluation_jobs.jobs(study):
+        place = Path(study.selection.name, "evaluations", job.scale, job.model)
+        gone = _gone(results / place / evaluation_jobs.record_name(job.share), _evaluations)
+        _note(results / FOLDER / place / f"{job.share}.json", gone)
 
 
 def _gone(record: Path, listed: Callable[[Path, Any], list[str]]) -> list[str]:
@@ -54,6 +59,10 @@ def _shards(folder: Path, record: dict[str, Any]) -> list[str]:
 
 def _task_files(folder: Path, record: dict[str, Any]) -> list[str]:
     return _missing(folder, list(record.get("files", {})))
+
+
+def _evaluations(folder: Path, record: dict[str, Any]) -> list[str]:
+    return _missing(folder, list(record.get("files", [])))
 
 
 def _pictures(folder: Path, record: list[dict[str, Any]]) -> list[str]:

@@ -53,19 +53,23 @@ def train(study: Study, scale: str, name: str) -> dict[str, Any]:
     run = study.run(scale, name)
     return {
         "run": run.deciding(),
-        "tasks": {task: _measured(study, task) for task in run.recipe.epoch_tasks},
+        **_measured_tasks(study, run.recipe.epoch_tasks),
     }
 
 
-def evaluate(study: Study, scale: str, task: str) -> dict[str, Any]:
-    """The task, precision and batch size."""
-    return {"task": _measured(study, task), "evaluation": study.scales[scale].evaluation.model_dump()}
+def evaluate(study: Study, scale: str, tasks: Sequence[str]) -> dict[str, Any]:
+    """The tasks of a job, precision and batch size."""
+    return {**_measured_tasks(study, tasks), "evaluation": study.scales[scale].evaluation.model_dump()}
 
 
-def evaluate_external(study: Study, name: str, task: str) -> dict[str, Any]:
-    """The task, precision and batch size, and the name under which tables look for the result."""
+def evaluate_external(study: Study, name: str, tasks: Sequence[str]) -> dict[str, Any]:
+    """The tasks of a job, precision and batch size, and the name under which tables look for the results."""
     evaluation = study.selection.external_models[name].evaluation.model_dump()
-    return {"task": _measured(study, task), "evaluation": evaluation, "name": name}
+    return {**_measured_tasks(study, tasks), "evaluation": evaluation, "name": name}
+
+
+def _measured_tasks(study: Study, tasks: Sequence[str]) -> dict[str, Any]:
+    return {"tasks": {task: _measured(study, task) for task in tasks}}
 
 
 def _measured(study: Study, task: str) -> dict[str, Any]:

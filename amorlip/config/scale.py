@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from amorlip.config.base import Affects, Count, Natural, Section
+from amorlip.config.base import Affects, Count, Natural, Positive, Section
 from amorlip.config.method import MethodLayer
 from amorlip.config.recipe import Recipe
 
@@ -22,6 +22,17 @@ class Resources(Section):
     """Memory [MB]."""
     runtime_min: Count = 60
     """Time limit [min]."""
+
+
+class EvaluationResources(Resources):
+    """What the evaluation of one model requests. A few jobs share its tasks."""
+
+    jobs: Count = 1
+    """Jobs that share a model's tasks, about equally many images each."""
+    runtime_min: Count = 30
+    """Time limit of a job [min], to which `images_per_s` adds the time for its images."""
+    images_per_s: Positive = 20.0
+    """Slowest speed to expect, for the time limit. A job that reached its limit goes on with the tasks it lacks."""
 
 
 class EvaluationSettings(Section):
@@ -48,5 +59,5 @@ class Scale(Section):
     """Evaluation of this scale's runs."""
     train_resources: Annotated[Resources, Affects.NOTHING] = Resources()
     """Per training run."""
-    evaluate_resources: Annotated[Resources, Affects.NOTHING] = Resources()
-    """Per run and task."""
+    evaluate_resources: Annotated[EvaluationResources, Affects.NOTHING] = EvaluationResources()
+    """Per job that evaluates a run."""

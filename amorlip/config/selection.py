@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from amorlip.config.base import Affects, Count, Name, Positive, Section, Seed, refused
-from amorlip.config.scale import EvaluationSettings, Resources
+from amorlip.config.scale import EvaluationResources, EvaluationSettings
 
 
 class FigureStyle(Section):
@@ -53,8 +53,8 @@ class ExternalModel(Section):
     """OpenCLIP's name for published weights, which are then downloaded, or the path of a file."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Precision and batch size."""
-    resources: Annotated[Resources, Affects.NOTHING] = Resources()
-    """Per task."""
+    resources: Annotated[EvaluationResources, Affects.NOTHING] = EvaluationResources()
+    """Per job that evaluates it."""
 
 
 SHARED_FOLDERS = ("corpora", "tasks", "settings", "deleted", "bench", "benchmarks")

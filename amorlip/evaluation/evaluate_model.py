@@ -1,10 +1,12 @@
-"""One model on one task, from the files of both to the JSON file of the result."""
+"""One model on one task after another, from the files of both to the JSON file of each result."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -61,55 +63,88 @@ class TaskFiles:
     """The folder's task.json."""
 
 
-def evaluate(
-    subject: Subject, task: TaskFiles, settings: EvaluationSettings, workers: int, output: Path, predictions: Path
-) -> None:
-    """Evaluate a model on a task. If the task's files are missing, the result has no value and gives the reason.
+class Evaluator:
+    """Evaluates one model on one task after another. The model is loaded at the first task that needs it."""
 
-    Args:
+    def __init__(self, subject: Subject, settings: EvaluationSettings, workers: int, features: Path) -> None:
+        """Args:
         subject: the model.
-        task: what to measure, on which files.
         settings: precision, batch size, and whether all scores are written.
         workers: processes that decode images.
-        output: the JSON file (see `record.Evaluation`). Features are kept in its folder for tasks with the same
-            classes or images.
-        predictions: a parquet file, one row per sample with whether it is correct, for paired comparisons.
+        features: a folder where features are kept for tasks with the same classes or images.
+        """
+        self.subject, self.settings, self.workers, self.features = subject, settings, workers, features
 
-    Raises:
-        AmorlipError: if the weights or the task's files are faulty.
-    """
-    if task.record.missing is not None:
-        _note_missing(subject, task, task.record.missing, output, predictions)
-        return
-    loaded = subject.load()
-    _refuse_overwriting(loaded, task, output, predictions)
-    digest, versions = files.sha256(loaded.weights), provenance.versions()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    decides = [digest, subject.model, subject.identity.pretrained, versions, provenance.source_digest()]
-    encoder = Encoder(
-        loaded.network.to(device).eval(),
-        loaded.preprocess,
-        loaded.tokenizer,
-        device=device,
-        precision=settings.precision,
-        batch_size=settings.batch_size,
-        workers=workers,
-        full=settings.full_predictions,
-        cache=FeatureCache(output.parent / "features", json.dumps(decides, sort_keys=True)),
-    )
-    scores = score.evaluate(encoder, task.definition, task.folder, predictions=predictions)
-    Evaluation(
-        task=task.key,
-        run=subject.identity,
-        **scores.model_dump(),
-        weights_sha256=digest,
-        task_source=task.record.source,
-        settings=settings.model_dump(),
-        device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        versions=versions,
-        git_revision=provenance.revision(),
-    ).write(output)
-    print(f"{task.key}: {scores.main_metric} {scores.value:.4f} ({scores.samples} samples)")
+    def evaluate(self, task: TaskFiles, output: Path, predictions: Path) -> None:
+        """Evaluate the model on a task. If the task's files are missing, the result has no value and gives the reason.
+
+        Args:
+            task: what to measure, on which files.
+            output: the JSON file (see `record.Evaluation`).
+            predictions: a parquet file, one row per sample with whether it is correct, for paired comparisons.
+
+        Raises:
+            AmorlipError: if the weights or the task's files are faulty.
+        """
+        if task.record.missing is not None:
+            _note_missing(self.subject, task, task.record.missing, output, predictions)
+            return
+        _refuse_overwriting(self.loaded, task, output, predictions)
+        scores = score.evaluate(self.encoder, task.definition, task.folder, predictions=predictions)
+        device = self.encoder.device
+        Evaluation(
+            task=task.key,
+            run=self.subject.identity,
+            **scores.model_dump(),
+            weights_sha256=self.weights_sha256,
+            inputs_sha256=self.inputs_sha256(task),
+            task_source=task.record.source,
+            settings=self.settings.model_dump(),
+            device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+            versions=provenance.versions(),
+            git_revision=provenance.revision(),
+        ).write(output)
+        print(f"{task.key}: {scores.main_metric} {scores.value:.4f} ({scores.samples} samples)", flush=True)
+
+    def inputs_sha256(self, task: TaskFiles) -> str:
+        """Checksum of all that decides the model's result on a task, except for the code and the packages."""
+        decides = {
+            "run": self.subject.identity.model_dump(),
+            "model": self.subject.model,
+            "weights": self.weights_sha256,
+            "settings": self.settings.model_dump(),
+            "task": task.definition.model_dump(),
+            "files": task.record.model_dump(),
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def loaded(self) -> models.LoadedModel:
+        """The model on the CPU. Raises AmorlipError if it cannot be loaded."""
+        return self.subject.load()
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Checksum of the weights."""
+        return files.sha256(self.loaded.weights)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The model on its device, with all that turns images and texts into features."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        versions, code = provenance.versions(), provenance.source_digest()
+        decides = [self.weights_sha256, self.subject.model, self.subject.identity.pretrained, versions, code]
+        return Encoder(
+            self.loaded.network.to(device).eval(),
+            self.loaded.preprocess,
+            self.loaded.tokenizer,
+            device=device,
+            precision=self.settings.precision,
+            batch_size=self.settings.batch_size,
+            workers=self.workers,
+            full=self.settings.full_predictions,
+            cache=FeatureCache(self.features, json.dumps(decides, sort_keys=True)),
+        )
 
 
 def _refuse_overwriting(loaded: models.LoadedModel, task: TaskFiles, output: Path, predictions: Path) -> None:
@@ -125,4 +160,4 @@ def _note_missing(subject: Subject, task: TaskFiles, reason: str, output: Path, 
         pd.DataFrame().to_parquet(temporary)
     metric = task.definition.main_metric
     Evaluation(task=task.key, run=subject.identity, main_metric=metric, value=None, missing=reason).write(output)
-    print(f"{task.key}: not evaluated: {reason}")
+    print(f"{task.key}: not evaluated: {reason}", flush=True)

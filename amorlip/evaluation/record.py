@@ -65,6 +65,8 @@ class Evaluation(Scores, _Subject):  # in this order of bases, the file begins w
     """The contents of an evaluation's JSON file."""
 
     weights_sha256: str | None = None
+    inputs_sha256: str | None = None
+    """Checksum of the weights, the settings, and the task with its files. While it is the same, the result is valid."""
     task_source: dict[str, Any] | None = None
     """Where the task's files are from, as in task.json."""
     settings: dict[str, Any] | None = None
@@ -75,6 +77,13 @@ class Evaluation(Scores, _Subject):  # in this order of bases, the file begins w
     """Revision of the code that computed the result."""
     missing: str | None = None
     """Why the task was not evaluated."""
+
+
+class JobRecord(JsonRecord):
+    """What an evaluation job writes once all its tasks have their results."""
+
+    files: list[str]
+    """Names of the results, next to the record."""
 
 
 def remove_earlier(output: Path) -> None:

@@ -59,9 +59,9 @@ def test_the_tables_list_nested_keys_with_types_bounds_and_defaults():
 
 def test_the_tables_print_shared_sections_once():
     tables = key_tables.key_tables()
-    for key in ("mem_mb", "full_predictions", "t_lambda"):
+    for key in ("images_per_s", "full_predictions", "t_lambda"):
         assert len(re.findall(rf"^\| `([\w.*]+\.)?{key}`", tables, re.MULTILINE)) == 1, key
-    assert "| `train_resources` | [resources](#resources) |" in tables
+    assert "| `evaluate_resources` | [evaluation resources](#evaluation-resources) |" in tables
 
 
 def test_the_tables_show_which_keys_change_no_result():

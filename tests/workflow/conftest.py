@@ -34,14 +34,19 @@ made = {{
 stage = words[0]
 folder = (options.get("output") or options.get("folder") or [""])[0]
 files = [os.path.join(folder, file) for file in made[stage]] if stage in made else options.get("outputs", [folder])
-files += options.get("predictions", [])
 if "part" in options:
     files = [os.path.join(folder, "parts", options["part"][0] + "-of-" + options["parts"][0] + ".json")]
+if stage == "evaluate":
+    tasks = json.loads(pathlib.Path(options["settings"][0]).read_text())["tasks"]
+    names = [f"{{task}}.{{ending}}" for task in tasks for ending in ("json", "parquet")]
+    files = [os.path.join(folder, name) for name in names] + options["record"]
 for file in files:
     path = pathlib.Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = pathlib.Path(options["settings"][0]).read_text()
     path.write_text(settings if stage == "study_config" else json.dumps({{"stage": stage, **options}}))
+if stage == "evaluate":
+    pathlib.Path(options["record"][0]).write_text(json.dumps({{"files": names}}))
 undeclared = {{
     "artwork": ("packages.json", [{{"pictures": 1}}], "pictures/a.png"),
     "download": ("download.json", {{"shards": ["00000.tar"]}}, "00000.tar"),

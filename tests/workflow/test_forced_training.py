@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from amorlip import evaluation_jobs
 from amorlip.training.restart import MARKER
 
 pytestmark = pytest.mark.workflow
@@ -29,3 +30,12 @@ def test_only_forced_runs_are_requested(finished, tmp_path, arguments, requested
     study.snakemake(*arguments)
     found = {run for run in (CLIP, AMORLIP) if (study.folder / run / MARKER).exists()}
     assert found == requested
+
+
+def test_a_forced_evaluation_uses_no_earlier_result(finished, tmp_path):
+    """Also there, Snakemake only leaves a file; what a job does with it: tests/stages/test_evaluate_job.py."""
+    study = finished.copy(tmp_path / "study")
+    records = sorted(study.folder.glob("results/demo/evaluations/demo/*/.evaluated-1-of-1.json"))
+    assert len(records) == 2 and not any(evaluation_jobs.last_forced(record) for record in records)
+    study.snakemake("--forcerun", "evaluate", "--", str(records[0].relative_to(study.folder)))
+    assert [evaluation_jobs.last_forced(record) > 0 for record in records] == [True, False]

@@ -3,6 +3,7 @@
 STUDY = f"results/{study.selection.name}"
 RUN = f"{STUDY}/runs/{{scale}}/{{run}}"
 ENVIRONMENT = "../../envs/amorlip.yaml"
+EVALUATION_JOBS = {(job.scale, job.model, job.share): job for job in evaluation_jobs.jobs(study)}
 
 
 def one_of(names):
@@ -24,6 +25,7 @@ wildcard_constraints:
     run=one_of({run.name for _, run in study.runs}),
     external=one_of(study.selection.external_models),
     task=one_of(study.benchmark.tasks),
+    share=r"\d+-of-\d+",
     table=one_of(experiments_of("table")),
     figure=one_of(experiments_of("figure")),
 
@@ -86,9 +88,20 @@ def train_resource(key):
     return lambda wildcards: getattr(study.scales[wildcards.scale].train_resources, key)
 
 
+def evaluation_of(wildcards):
+    """The job that evaluates some tasks of a run, or of an external model."""
+    model = wildcards.get("external") or wildcards.run
+    return EVALUATION_JOBS[wildcards.get("scale", EXTERNAL), model, wildcards.share]
+
+
+def evaluated_tasks(wildcards):
+    """The sets that an evaluation job needs."""
+    return expand(rules.tasks.output, task=evaluation_of(wildcards).tasks)
+
+
 def evaluate_resource(key):
     """A function that returns a resource of an evaluation job."""
-    return lambda wildcards: resource(study.scales[wildcards.scale].evaluate_resources, key)
+    return lambda wildcards: resource(evaluation_of(wildcards).resources, key)
 
 
 def external_of(wildcards):
@@ -101,18 +114,6 @@ def external_file(wildcards):
     return user_files.weights(external_of(wildcards))
 
 
-def external_resource(key):
-    """A function that returns a resource of an evaluation of external weights."""
-    return lambda wildcards: resource(external_of(wildcards).resources, key)
-
-
-def external_evaluations():
-    """JSON files of all external models, on every task."""
-    return expand(
-        rules.evaluate_external.output.result, external=study.selection.external_models, task=study.benchmark.tasks
-    )
-
-
 def evaluations_of(experiment):
     """JSON files of the runs that a table or figure shows, on every task."""
     return [
@@ -120,6 +121,24 @@ def evaluations_of(experiment):
         for _, run in study.experiment_runs(experiment)
         for task in study.benchmark.tasks
     ]
+
+
+def external_evaluations():
+    """JSON files of all external models, on every task."""
+    names, tasks = study.selection.external_models, study.benchmark.tasks
+    return expand(f"{STUDY}/evaluations/{EXTERNAL}/{{name}}/{{task}}.json", name=names, task=tasks)
+
+
+def records_of(experiment, external=False):
+    """Records of the jobs that write these files, which are not declared as outputs."""
+    models = {(run.scale, run.name) for _, run in study.experiment_runs(experiment)}
+    models |= {(EXTERNAL, name) for name in study.selection.external_models} if external else set()
+    return [evaluation_record(job) for job in EVALUATION_JOBS.values() if (job.scale, job.model) in models]
+
+
+def evaluation_record(job):
+    """The record of an evaluation job."""
+    return f"{STUDY}/evaluations/{job.scale}/{job.model}/{evaluation_jobs.record_name(job.share)}"
 
 
 def corpus_files():
@@ -141,13 +160,6 @@ def run_files():
     """Every file of the runs."""
     scales, names = zip(*((run.scale, run.name) for _, run in study.runs))
     return expand(rules.train.output, zip, scale=scales, run=names)
-
-
-def evaluation_files():
-    """Every file of the evaluations of runs and of external models."""
-    tasks, external = study.benchmark.tasks, study.selection.external_models
-    files = [expand(rules.evaluate.output, scale=run.scale, run=run.name, task=tasks) for _, run in study.runs]
-    return [*files, expand(rules.evaluate_external.output, external=external, task=tasks)]
 
 
 def metrics_of(experiment):

@@ -1,67 +1,68 @@
-"""Evaluate: one model on one task."""
+"""Evaluate: one model on some or all tasks."""
 
 
 rule evaluate:
-    """Evaluate one trained model on one task."""
+    """Evaluate one trained model. Its results are undeclared outputs: a failed job keeps those it has computed."""
     input:
         weights=rules.train.output.weights,
         run=rules.train.output.run,
-        task=rules.tasks.output[0],
+        tasks=evaluated_tasks,
+        deleted=f"results/deleted/{study.selection.name}/evaluations/{{scale}}/{{run}}/{{share}}.json",
     output:
-        result=f"{STUDY}/evaluations/{{scale}}/{{run}}/{{task}}.json",
-        predictions=f"{STUDY}/evaluations/{{scale}}/{{run}}/{{task}}.parquet",
+        f"{STUDY}/evaluations/{{scale}}/{{run}}/{evaluation_jobs.record_name('{share}')}",
     log:
-        f"{STUDY}/logs/evaluate/{{scale}}/{{run}}/{{task}}.log",
+        f"{STUDY}/logs/evaluate/{{scale}}/{{run}}/{{share}}.log",
     benchmark:
-        f"{STUDY}/timings/evaluate/{{scale}}/{{run}}/{{task}}.tsv"
+        f"{STUDY}/timings/evaluate/{{scale}}/{{run}}/{{share}}.tsv"
     conda:
         ENVIRONMENT
     threads: evaluate_resource("cpus")
     resources:
         gpu=evaluate_resource("gpus"),
         mem_mb=evaluate_resource("mem_mb"),
-        runtime=evaluate_resource("runtime_min"),
+        runtime=lambda wildcards: evaluation_of(wildcards).runtime_min,
         loader_workers=evaluate_resource("workers"),
     params:
         settings=lambda wildcards: settings_file(
-            "evaluate", stage_settings.evaluate(study, wildcards.scale, wildcards.task)
+            "evaluate", stage_settings.evaluate(study, wildcards.scale, evaluation_of(wildcards).tasks)
         ),
         run=subpath(input.weights, parent=True),
-        folder=subpath(input.task, parent=True),
+        tasks="results/tasks",
+        folder=subpath(output[0], parent=True),
     shell:
-        "amorlip evaluate --settings {params.settings:q} --run {params.run:q} --key {wildcards.task:q}"
-        " --folder {params.folder:q} --workers {resources.loader_workers} --output {output.result:q}"
-        " --predictions {output.predictions:q} > {log:q} 2>&1"
+        "amorlip evaluate --settings {params.settings:q} --run {params.run:q} --tasks {params.tasks:q}"
+        " --workers {resources.loader_workers} --output {params.folder:q} --record {output:q} > {log:q} 2>&1"
 
 
 rule evaluate_external:
-    """Evaluate one external model, which this study did not train, on one task."""
+    """Evaluate one external model, which this study did not train."""
     input:
-        task=rules.tasks.output[0],
+        tasks=evaluated_tasks,
         weights=external_file,
+        deleted=f"results/deleted/{study.selection.name}/evaluations/{EXTERNAL}/{{external}}/{{share}}.json",
     output:
-        result=f"{STUDY}/evaluations/external/{{external}}/{{task}}.json",
-        predictions=f"{STUDY}/evaluations/external/{{external}}/{{task}}.parquet",
+        f"{STUDY}/evaluations/{EXTERNAL}/{{external}}/{evaluation_jobs.record_name('{share}')}",
     log:
-        f"{STUDY}/logs/evaluate/external/{{external}}/{{task}}.log",
+        f"{STUDY}/logs/evaluate/{EXTERNAL}/{{external}}/{{share}}.log",
     benchmark:
-        f"{STUDY}/timings/evaluate/external/{{external}}/{{task}}.tsv"
+        f"{STUDY}/timings/evaluate/{EXTERNAL}/{{external}}/{{share}}.tsv"
     conda:
         ENVIRONMENT
-    threads: external_resource("cpus")
+    threads: evaluate_resource("cpus")
     resources:
-        gpu=external_resource("gpus"),
-        mem_mb=external_resource("mem_mb"),
-        runtime=external_resource("runtime_min"),
-        loader_workers=external_resource("workers"),
+        gpu=evaluate_resource("gpus"),
+        mem_mb=evaluate_resource("mem_mb"),
+        runtime=lambda wildcards: evaluation_of(wildcards).runtime_min,
+        loader_workers=evaluate_resource("workers"),
     params:
         settings=lambda wildcards: settings_file(
-            "evaluate", stage_settings.evaluate_external(study, wildcards.external, wildcards.task)
+            "evaluate", stage_settings.evaluate_external(study, wildcards.external, evaluation_of(wildcards).tasks)
         ),
         model=lambda wildcards: external_of(wildcards).model,
         pretrained=lambda wildcards: external_of(wildcards).pretrained,
-        folder=subpath(input.task, parent=True),
+        tasks="results/tasks",
+        folder=subpath(output[0], parent=True),
     shell:
         "amorlip evaluate --settings {params.settings:q} --model {params.model:q} --pretrained {params.pretrained:q}"
-        " --key {wildcards.task:q} --folder {params.folder:q} --workers {resources.loader_workers}"
-        " --output {output.result:q} --predictions {output.predictions:q} > {log:q} 2>&1"
+        " --tasks {params.tasks:q} --workers {resources.loader_workers} --output {params.folder:q}"
+        " --record {output:q} > {log:q} 2>&1"

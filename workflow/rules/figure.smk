@@ -4,7 +4,7 @@
 rule figure:
     """Draw one figure as png and pdf."""
     input:
-        evaluations=lambda wildcards: evaluations_of(wildcards.figure),
+        evaluations=lambda wildcards: records_of(wildcards.figure),
         metrics=lambda wildcards: metrics_of(wildcards.figure),
     output:
         png=report(

@@ -4,7 +4,7 @@
 rule table:
     """Write one table as csv, Markdown, LaTeX and HTML."""
     input:
-        evaluations=lambda wildcards: evaluations_of(wildcards.table) + external_evaluations(),
+        evaluations=lambda wildcards: records_of(wildcards.table, external=True),
         metrics=lambda wildcards: metrics_of(wildcards.table),
         manifests=lambda wildcards: manifests_of(wildcards.table),
         published=lambda wildcards: paper_file(wildcards.table, "published"),
