@@ -13,6 +13,7 @@ from amorlip import cli
 from amorlip.config.corpus import DownloadSettings
 from amorlip.config.recipe import Recipe
 from tests.helpers import REPOSITORY
+from tests.helpers.chain import Chain
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -146,11 +147,54 @@ def test_the_top_level_configuration_is_written_as_yaml_that_reads_back(tmp_path
     assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == selection
 
 
+HEAVY = {
+    "torch", "torchvision", "open_clip", "transformers", "timm", "sklearn", "scipy", "pandas", "matplotlib",
+    "webdataset", "img2dataset", "albumentations", "cv2", "tensorboard",
+}  # fmt: skip
+"""Packages that take between a third of a second and some seconds to import."""
+
+
+def loaded(code: str) -> set[str]:
+    """The heavy packages that a new process has imported after `code`."""
+    code = f"import sys; {code}; print(*{HEAVY} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
 def test_the_module_loads_no_heavy_library():
     """Reading the configuration happens in every job, so it must be quick."""
-    code = "import sys, amorlip.cli, amorlip.study; print(sorted({'torch', 'pandas', 'open_clip'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    assert loaded("import amorlip.cli, amorlip.study, amorlip.evaluation_jobs") == set()
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory) -> Chain:
+    return Chain(tmp_path_factory.mktemp("study") / "chain").build()
+
+
+@pytest.mark.parametrize("stage", ["urls", "shards", "tasks"])
+def test_a_small_stage_loads_few_heavy_libraries(chain, tmp_path, stage):
+    """In a whole run of the stage, imports inside its functions included. pyarrow imports pandas to make an array."""
+    arguments = {"urls": chain.urls_stage, "shards": chain.shards_stage, "tasks": chain.tasks_stage}
+    place = chain.shards if stage == "shards" else tmp_path / "new"
+    assert loaded(f"from amorlip import cli; cli.main({arguments[stage](place)})") == {"pandas"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "packages"),
+    [("download", set()), ("artwork", {"pandas"}), ("table", {"pandas"}), ("figure", {"pandas", "matplotlib"})],
+)
+def test_a_stage_imports_few_heavy_libraries(stage, packages):
+    assert loaded(f"import amorlip.stages.{stage}") == packages
+
+
+def test_evaluation_loads_no_package_that_it_does_not_use():
+    assert not loaded("import amorlip.evaluation.evaluate_tasks") & {
+        "sklearn",
+        "matplotlib",
+        "webdataset",
+        "img2dataset",
+    }
 
 
 @pytest.mark.parametrize("name", ["settings", "urls", "linked", "list"])

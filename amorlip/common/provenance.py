@@ -13,7 +13,7 @@ from typing import Any
 
 PACKAGES = (
     "torch", "torchvision", "open_clip_torch", "numpy", "pandas", "pillow", "safetensors", "webdataset", "img2dataset",
-    "scikit-learn", "snakemake",
+    "snakemake",
 )  # fmt: skip
 
 

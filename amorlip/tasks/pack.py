@@ -113,7 +113,10 @@ def _samples(
 
 
 def write_shard(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """A tar file of these members. Equal members give equal files: times and owners are fixed."""
+    """A tar file of these members. Equal members give equal files: times and owners are fixed.
+
+    webdataset has a writer too, but importing it imports PyTorch, which takes longer than writing a small set.
+    """
     with atomic_path(path) as temporary, tarfile.open(temporary, "w") as tar:
         for name, data in files:
             info = tarfile.TarInfo(name)

@@ -9,13 +9,14 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from amorlip.common.files import atomic_path, write_text
+from amorlip.tasks.pack import write_shard
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,18 @@ def write_classification(
     folder: Path, names: Sequence[str], templates: Sequence[str], samples: Iterable[Labeled]
 ) -> None:
     """classnames.txt, zeroshot_classification_templates.txt, test/nshards.txt and test/0.tar (image, cls, npy)."""
-    import webdataset
-
     write_text(folder / "classnames.txt", "\n".join(names) + "\n")
     write_text(folder / "zeroshot_classification_templates.txt", "\n".join(templates) + "\n")
     write_text(folder / "test" / "nshards.txt", "1\n")
-    with (
-        atomic_path(folder / "test" / "0.tar") as temporary,
-        temporary.open("wb") as file,
-        webdataset.TarWriter(file, encoder=False, mtime=0) as tar,
-    ):
-        for number, sample in enumerate(samples):
-            members = {sample.ending: sample.image, "cls": str(sample.label).encode()}
-            if sample.metadata:
-                members["npy"] = _npy(sample.metadata)
-            tar.write({"__key__": f"s{number:07d}", **members})
+    write_shard(folder / "test" / "0.tar", _members(samples))
+
+
+def _members(samples: Iterable[Labeled]) -> Iterator[tuple[str, bytes]]:
+    for number, sample in enumerate(samples):
+        members = {sample.ending: sample.image, "cls": str(sample.label).encode()}
+        if sample.metadata:
+            members["npy"] = _npy(sample.metadata)
+        yield from ((f"s{number:07d}.{ending}", members[ending]) for ending in sorted(members))
 
 
 def write_retrieval(
