@@ -13,13 +13,17 @@ import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorlip import __version__
 from amorlip.common.errors import AmorlipError, lacks_memory, one_line
+
+if TYPE_CHECKING:
+    from amorlip.study import Study
 
 
 def read_settings(text: str) -> dict[str, Any]:
@@ -74,16 +78,36 @@ def config(files: list[Path]) -> None:
     """Check the configuration that `snakemake --configfile FILE …` would use; print its runs with complete recipes."""
     import yaml
 
-    from amorlip.config.load import merged
-    from amorlip.study import load_study, top_level_layers, warnings
+    from amorlip.study import warnings
 
-    folder = Path(__file__).parent.parent / "config"
-    layers = top_level_layers(files, folder)
-    study = load_study(merged(layers), folder, layers=layers)
+    study = _study(files)
     for warning in warnings(study):
         print(f"amorlip config: warning: {warning}", file=sys.stderr)
     runs = {f"{run.scale}/{run.name}": run.model_dump() for _, run in study.runs}
     print(yaml.safe_dump(runs, sort_keys=False), end="")
+
+
+def status(files: list[Path], watch: float | None) -> None:
+    """Show every run of a study: state, epoch, speed, time left, last metric, Slurm job and what it waits for."""
+    from amorlip.monitor import status as monitoring
+
+    study = _study(files)
+    while True:
+        shown = monitoring.text(monitoring.status(study, Path("results")))
+        print(f"\033[2J\033[H{shown}" if watch and sys.stdout.isatty() else shown, flush=True)
+        if not watch:
+            break
+        time.sleep(watch)
+
+
+def _study(files: list[Path]) -> Study:
+    """The study that `snakemake --configfile FILE …` would run."""
+    from amorlip.config.load import merged
+    from amorlip.study import load_study, top_level_layers
+
+    folder = Path(__file__).parent.parent / "config"
+    layers = top_level_layers(files, folder)
+    return load_study(merged(layers), folder, layers=layers)
 
 
 def export(run: Path, output: Path) -> None:
@@ -189,6 +213,7 @@ STAGES = {
         "Evaluate one model on tasks: a trained run (--run), or any OpenCLIP model (--model and --pretrained).",
         "settings run model pretrained tasks record key folder? predictions output workers",
     ),
+    "weights": ("Download published weights into OpenCLIP's cache.", "settings output"),
     "table": ("Write one table in four formats.", "settings name outputs"),
     "figure": ("Draw one figure as png and pdf.", "settings name outputs"),
     "study_config": ("Write the study's top-level configuration next to its results.", "settings output"),
@@ -217,8 +242,12 @@ def parser() -> argparse.ArgumentParser:
     for name, (text, options) in STAGES.items():
         add(name, text, options, partial(run_stage, name))
     add("schema", str(schema.__doc__), "check", schema)
-    add("config", str(config.__doc__), "", config).add_argument(
-        "files", type=Path, nargs="*", metavar="FILE", help="top-level files, later ones over earlier ones"
+    for function in (config, status):
+        add(function.__name__, str(function.__doc__), "", function).add_argument(
+            "files", type=Path, nargs="*", metavar="FILE", help="top-level files, later ones over earlier ones"
+        )
+    commands.choices["status"].add_argument(
+        "--watch", type=float, nargs="?", const=10.0, metavar="SECONDS", help="show it again every SECONDS (10)"
     )
     add("export", str(export.__doc__), "output", export).add_argument(
         "run", type=Path, help="folder of the trained run, results/STUDY/runs/SCALE/RUN"

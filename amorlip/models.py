@@ -216,6 +216,22 @@ def load_published(model: str, pretrained: str) -> LoadedModel:
     Raises AmorlipError for an unknown name, a missing file, weights of another architecture, and a tokenizer that
     cannot be downloaded.
     """
+    path, published = published_file(model, pretrained), open_clip.get_pretrained_cfg(model, pretrained)
+    with _one_line_errors(f"{path}: not the weights of a '{model}'"), _silent():
+        network = open_clip.create_model(
+            model,
+            pretrained if published else str(path),
+            force_quick_gelu=bool(published.get("quick_gelu", False)),
+            pretrained_text=False,  # else a text tower from a hub would be downloaded, only to be overwritten
+        )
+    return LoadedModel(network.eval(), eval_transform(network), published_tokenizer(model), path)
+
+
+def published_file(model: str, pretrained: str) -> Path:
+    """The file of published weights, which are downloaded into the cache of OpenCLIP's hub unless they are there.
+
+    Raises AmorlipError for an unknown name, a missing file, and weights that cannot be downloaded.
+    """
     if model not in open_clip.list_models():
         raise AmorlipError(unknown_key(model, open_clip.list_models(), "model"))
     published = open_clip.get_pretrained_cfg(model, pretrained)
@@ -224,16 +240,13 @@ def load_published(model: str, pretrained: str) -> LoadedModel:
     if not path.is_file():
         names = open_clip.list_pretrained_tags_by_model(model)
         raise AmorlipError(f"{model}: {pretrained} is not a file, and {unknown_key(pretrained, names, 'weights')}")
-    with _one_line_errors(f"{path}: not the weights of a '{model}'"), _silent():
-        network = open_clip.create_model(
-            model,
-            pretrained if published else str(path),
-            force_quick_gelu=bool(published.get("quick_gelu", False)),
-            pretrained_text=False,  # else a text tower from a hub would be downloaded, only to be overwritten
-        )
+    return path
+
+
+def published_tokenizer(model: str) -> Tokenizer:
+    """The tokenizer of any of OpenCLIP's architectures. Raises AmorlipError if it cannot be downloaded from its hub."""
     with _one_line_errors(f"{model}: its tokenizer cannot be loaded"):
-        tokenize = open_clip.get_tokenizer(model)
-    return LoadedModel(network.eval(), eval_transform(network), tokenize, path)
+        return open_clip.get_tokenizer(model)
 
 
 def load_folder(folder: Path) -> LoadedModel:

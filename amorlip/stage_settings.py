@@ -72,6 +72,11 @@ def _measured_tasks(study: Study, tasks: Sequence[str]) -> dict[str, Any]:
     return {"tasks": {task: _measured(study, task) for task in tasks}}
 
 
+def weights(study: Study, name: str) -> dict[str, Any]:
+    """OpenCLIP's names of an external model's architecture and weights."""
+    return study.selection.external_models[name].model_dump(include={"model", "pretrained"})
+
+
 def _measured(study: Study, task: str) -> dict[str, Any]:
     """A task's keys without those that change no measurement."""
     return study.benchmark.tasks[task].deciding("source")

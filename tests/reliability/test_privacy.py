@@ -26,7 +26,7 @@ def test_stages_stay_at_home(chain: Chain, tmp_path):
     copy = chain.copy(tmp_path / "chain")
     chains.finish(copy.urls_stage(tmp_path / "urls.parquet"))
     for stage in (
-        copy.train_stage(copy.run, epoch_tasks=["openmoji"]),
+        copy.shards_stage(copy.shards), copy.train_stage(copy.run, epoch_tasks=["openmoji"]),
         copy.evaluate_stage(copy.evaluation), copy.shown_stage("table", tmp_path),
         copy.shown_stage("figure", tmp_path), copy.download_stage(tmp_path / "urls.parquet", tmp_path / "train"),
     ):  # fmt: skip

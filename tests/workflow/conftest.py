@@ -89,9 +89,9 @@ class Study:
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def planned(self, **changes) -> dict[str, int]:
+    def planned(self, *arguments: str, **changes) -> dict[str, int]:
         """Rule → number of jobs that a dry run lists."""
-        output = self.snakemake("-n", **changes)
+        output = self.snakemake("-n", *arguments, **changes)
         table = re.search(r"^job +count\n-+ +-+\n(.*?)^total +\d+$", output, re.MULTILINE | re.DOTALL)
         rows = [line.split() for line in table.group(1).splitlines()] if table else []
         return {rule: int(count) for rule, count in rows if rule != "all"}

@@ -141,18 +141,25 @@ def evaluation_record(job):
     return f"{STUDY}/evaluations/{job.scale}/{job.model}/{evaluation_jobs.record_name(job.share)}"
 
 
-def corpus_files():
-    """Every file of the corpora: pictures, lists of addresses, and the pairs of the splits that are used."""
-    tasks = study.benchmark.tasks.values()
-    splits = {(run.recipe.corpus, "train") for _, run in study.runs}
-    splits |= {(task.source.corpus, "validation") for task in tasks if task.source.kind == "validation"}
-    names, used = zip(*sorted(splits))
-    emoji = [name for name, corpus in study.corpora.items() if corpus.source == "emoji"]
-    listed = sorted({name for name in names if study.corpora[name].source != "mirror"})
+def corpus_files(of_splits):
+    """Files of the corpora: pictures, lists of addresses, and for the splits that are used the files `of_splits`."""
+    names, used = zip(*corpus_jobs.splits(study))
     return [
-        *expand(rules.artwork.output, corpus=emoji),
-        *expand(rules.urls.output, corpus=listed),
-        *expand([*rules.download.output, *rules.shards.output], zip, corpus=names, split=used),
+        *expand(rules.artwork.output, corpus=corpus_jobs.emoji(study)),
+        *expand(rules.urls.output, corpus=corpus_jobs.listed(study)),
+        *expand(of_splits, zip, corpus=names, split=used),
+    ]
+
+
+def fetched_files():
+    """Every file whose job needs the internet."""
+    tasks, external = study.benchmark.tasks, study.selection.external_models
+    return [
+        *corpus_files(rules.download.output),
+        *expand(rules.tasks.output, task=[name for name, task in tasks.items() if task.source.kind == "hub"]),
+        *expand(
+            rules.weights.output, external=[name for name, model in external.items() if not user_files.weights(model)]
+        ),
     ]
 
 
