@@ -78,18 +78,15 @@ def jobs() -> list[Job] | None:
     if lines is None:
         return None
     parts = (line.split("|", 6) for line in lines)
-    return [
-        Job(i, state, why, partition, name, Path(folder), note)
-        for i, state, why, partition, name, folder, note in parts
-    ]
+    return [Job(*first, folder=Path(folder), comment=comment) for *first, folder, comment in parts]
 
 
 def partitions() -> dict[str, float] | None:
     """Partition → its time limit [min]; None without Slurm. Raises AmorlipError if the controller does not answer."""
     lines = _lines("sinfo", "--noheader", "--format=%R|%l")
-    return (
-        None if lines is None else {name: minutes(limit) for name, _, limit in (line.partition("|") for line in lines)}
-    )
+    if lines is None:
+        return None
+    return {name: minutes(limit) for name, limit in (line.split("|") for line in lines)}
 
 
 def minutes(limit: str) -> float:

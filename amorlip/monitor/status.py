@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from amorlip.common.errors import AmorlipError
 from amorlip.config.run import Run
 from amorlip.monitor import slurm, snakemakes
 from amorlip.monitor.runs import WEIGHTS, Progress, locked_by, progress
@@ -42,17 +43,26 @@ class Status:
     """Job, and why its Snakemake is taken for gone."""
     other_jobs: list[Job] = field(default_factory=list)
     """Jobs of this folder that train no run."""
+    trouble: list[str] = field(default_factory=list)
+    """Why the queue is not known."""
 
 
 def status(study: Study, results: Path) -> Status:
-    """Where a study in the folder `results` is. Raises AmorlipError if Slurm does not answer."""
-    here = Path.cwd()
-    jobs = [job for job in slurm.jobs() or [] if job.folder == here and job.comment.startswith("rule_")]
+    """Where a study in the folder `results` of the working directory is.
+
+    Raises AmorlipError for a damaged file. A Slurm that does not answer is no error: runs need none.
+    """
+    here, trouble, queue = Path.cwd(), [], []
+    try:
+        queue = slurm.jobs() or []
+    except AmorlipError as error:
+        trouble = [str(error)]
+    jobs = [job for job in queue if job.folder == here and job.comment.startswith("rule_")]
     runs = [_status(study, run, results / study.selection.name, jobs) for _, run in study.runs]
     gone = snakemakes.gone((job.name for job in jobs), here)
     orphans = [(job, why) for job in jobs if (why := gone[job.name])]
     shown = {entry.job.id for entry in runs if entry.job}
-    return Status(study, runs, orphans, [job for job in jobs if job.id not in shown])
+    return Status(study, runs, orphans, [job for job in jobs if job.id not in shown], trouble)
 
 
 def _status(study: Study, run: Run, folder: Path, jobs: Sequence[Job]) -> RunStatus:
@@ -94,11 +104,8 @@ def _error(log: Path) -> str | None:
 
 def text(found: Status) -> str:
     """The status as lines: a table of the runs, then what needs attention."""
-    lines = table(
-        HEADS,
-        [_row(entry, len(found.study.benchmark.tasks)) for entry in found.runs],
-        right="epoch step pairs/s ETA loss tasks",
-    )
+    rows = [_row(entry, len(found.study.benchmark.tasks)) for entry in found.runs]
+    lines = table(HEADS, rows, right="epoch step pairs/s ETA loss tasks")
     notes = [f"{_name(entry)}: {entry.note}" for entry in found.runs if entry.note]
     others = [f"job {job.id} ({job.comment}): {job.explanation or job.state}" for job in found.other_jobs]
     orphans = [
@@ -107,7 +114,8 @@ def text(found: Status) -> str:
     ]
     done = sum(entry.state == "done" for entry in found.runs)
     heading = f"{found.study.selection.name}: {done} of {len(found.runs)} runs done"
-    return "\n".join([heading, "", *lines, *([""] if notes + others + orphans else []), *notes, *others, *orphans])
+    below = [*notes, *others, *orphans, *found.trouble]
+    return "\n".join([heading, "", *lines, *([""] if below else []), *below])
 
 
 def _name(entry: RunStatus) -> str:
