@@ -1,5 +1,6 @@
 # make demo   download, train, evaluate, report: everything, on the demo corpus
 # make test   every test
+# make slurm-demo   the demo's training and evaluation as jobs of a real Slurm, started here; needs root
 # VENV=DIR    where the environment is (default .venv)
 
 VENV ?= .venv
@@ -9,7 +10,7 @@ UV := $(BIN)/uv --quiet --no-config
 export PATH := $(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo test test-unit lint lock pictures bench-evaluation bench-loader bench-objectives bench-train
+.PHONY: setup demo slurm-demo test test-unit lint lock pictures bench-evaluation bench-loader bench-objectives bench-train
 
 setup: $(VENV)/.complete
 
@@ -26,6 +27,9 @@ demo: setup
 	snakemake
 
 # Two processes: most tests wait for programs that they start. A file's tests stay together and share its fixtures.
+slurm-demo: demo
+	python -m tests.helpers.slurm_demo
+
 test: setup
 	pytest --numprocesses 2 --dist loadfile
 

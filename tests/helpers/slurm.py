@@ -26,6 +26,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+import yaml
+
+from tests.helpers import REPOSITORY
 
 CONFIGURATION = Path("/etc/slurm")
 LOCK = Path("/tmp/slurm.lock")
@@ -215,6 +218,16 @@ class Slurm:
             time.sleep(0.1)
 
 
+def profile_options(folder: Path) -> list[str]:
+    """The Slurm profile as in the documentation, and a site like two-partitions.yaml, without its account."""
+    site = yaml.safe_load((REPOSITORY / "slurm/two-partitions.yaml").read_text())
+    del site["default-resources"]["slurm_account"]  # Slurm refuses accounts where it has no database
+    file = folder / "site.yaml"
+    # jobs begin at once, so the first look at them need not be after 40 s
+    file.write_text(yaml.safe_dump({**site, "slurm-init-seconds-before-status-checks": 5, "latency-wait": 10}))
+    return ["--profile", str(REPOSITORY / "slurm"), "--profile", str(file)]
+
+
 MUNGE = (("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed"))
 
 
@@ -235,7 +248,8 @@ def _said(*command: str) -> str:
 
 def _fields(line: str) -> dict[str, str]:
     """`scontrol -o`: Key=value pairs, separated by spaces; a value may hold spaces and `=`."""
-    return dict(re.findall(r"(?:^| )([A-Z][\w:/]*)=(.*?)(?=(?: [A-Z][\w:/]*=)|$)", line.strip()))
+    pairs = re.findall(r"(?:^| )([A-Z][\w:/]*)=(.*?)(?=(?: [A-Z][\w:/]*=)|$)", line.strip())
+    return {key: value.strip() for key, value in pairs}
 
 
 def _pid(file: Path) -> int | None:

@@ -74,6 +74,8 @@ def test_snakemake_is_interrupted(study: Study):
 
 def test_snakemake_and_its_report_stay_at_home(study: Study, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("PATH", study.environment["PATH"])
+    # Snakemake's Slurm plugin asks an installed Slurm client, which asks the resolver where it has no configuration.
+    monkeypatch.setenv("SLURM_CONF", "/dev/null")
     command = ["snakemake", "--snakefile", str(REPOSITORY / "workflow/Snakefile"), "--directory", str(study.folder)]
     told = alone(tmp_path, command)
     assert (told["code"], told["attempts"], told["unroutable"]) == (0, [], 0), told

@@ -18,6 +18,7 @@ rule figure:
         f"{STUDY}/logs/figure/{{figure}}.log",
     benchmark:
         f"{STUDY}/timings/figure/{{figure}}.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     resources:

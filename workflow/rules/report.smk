@@ -13,6 +13,7 @@ rule report:
         f"{STUDY}/logs/report.log",
     benchmark:
         f"{STUDY}/timings/report.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     resources:
@@ -22,5 +23,6 @@ rule report:
         snakefile=workflow.main_snakefile,
     shell:
         # --nolock: this second Snakemake only reads the records of finished jobs, while the first holds the lock
-        "snakemake --snakefile {params.snakefile:q} {input.tables:q} {input.figures:q} --configfile {input.config:q}"
+        # SLURM_CONF: at its start Snakemake's Slurm plugin asks Slurm for its settings, which are of no use here
+        "SLURM_CONF=/dev/null snakemake --snakefile {params.snakefile:q} {input.tables:q} {input.figures:q} --configfile {input.config:q}"
         " --nolock --report {output:q} > {log:q} 2>&1"

@@ -9,6 +9,7 @@ rule study_config:
         f"{STUDY}/logs/study_config.log",
     benchmark:
         f"{STUDY}/timings/study_config.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     resources:

@@ -23,6 +23,7 @@ rule table:
         f"{STUDY}/logs/table/{{table}}.log",
     benchmark:
         f"{STUDY}/timings/table/{{table}}.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     resources:
