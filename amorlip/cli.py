@@ -100,6 +100,13 @@ def status(files: list[Path], watch: float | None) -> None:
         time.sleep(watch)
 
 
+def plan(files: list[Path]) -> None:
+    """Show what a study will need, rule by rule, before anything is submitted: jobs, hours, disk, time limits."""
+    from amorlip.monitor import plan as planning
+
+    print(planning.text(_study(files), Path("results")))
+
+
 def _study(files: list[Path]) -> Study:
     """The study that `snakemake --configfile FILE …` would run."""
     from amorlip.config.load import merged
@@ -242,7 +249,7 @@ def parser() -> argparse.ArgumentParser:
     for name, (text, options) in STAGES.items():
         add(name, text, options, partial(run_stage, name))
     add("schema", str(schema.__doc__), "check", schema)
-    for function in (config, status):
+    for function in (config, plan, status):
         add(function.__name__, str(function.__doc__), "", function).add_argument(
             "files", type=Path, nargs="*", metavar="FILE", help="top-level files, later ones over earlier ones"
         )
