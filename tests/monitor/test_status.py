@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -179,7 +180,7 @@ def test_a_studys_file_and_watching(capsys, slurm, monkeypatch):
         if len(seconds) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.time, "sleep", sleep)
+    monkeypatch.setattr(cli, "time", SimpleNamespace(sleep=sleep))
     with pytest.raises(SystemExit):
         cli.main(["status", "--watch", "5"])
     assert seconds == [5, 5] and capsys.readouterr().out.count("runs done") == 2
