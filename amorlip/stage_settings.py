@@ -29,7 +29,10 @@ def urls(study: Study, corpus: str) -> dict[str, Any]:
 
 def download(study: Study, corpus: str) -> dict[str, Any]:
     """What is downloaded, and how it is stored."""
-    return _corpus(study, corpus, "min_yield", "transparency")
+    settings = study.corpora[corpus]
+    # A mirror's shards are stored as they are. The default is left out, as it was before downloads had this key.
+    stored = settings.source != "mirror" and settings.transparency != "white"
+    return _corpus(study, corpus, "min_yield", *([] if stored else ["transparency"]))
 
 
 def shards(study: Study, corpus: str) -> dict[str, Any]:

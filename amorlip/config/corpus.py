@@ -160,8 +160,8 @@ class Corpus(Section):
     download: Annotated[DownloadSettings, Affects.NOTHING] = DownloadSettings()
     """Speed of the download."""
     transparency: Transparency = "white"
-    """How transparent pixels in the shards are shown: `white` composes images on white; `drop` shows the colors stored
-    under the transparency. img2dataset composes on white, so it only matters for a mirror."""
+    """How transparent pixels are shown: `white` composes images on white; `drop` shows the colors stored under the
+    transparency. Applied when an image is downloaded, and when training reads a mirror's shards."""
     samples_per_shard: Count = 10000
     """Pairs per shard."""
     min_yield: Fraction = 0.5

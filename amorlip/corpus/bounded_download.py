@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import time
 import urllib.request
@@ -9,8 +10,11 @@ from typing import Any
 from unittest import mock
 
 import cv2
+from img2dataset import downloader
 from img2dataset.downloader import Downloader
 
+from amorlip.common.transparency import Transparency
+from amorlip.corpus import robots
 from amorlip.corpus.eight_bits import imdecode
 
 MOST_BYTES = 1 << 26
@@ -20,14 +24,24 @@ MOST_BYTES = 1 << 26
 class BoundedDownloader(Downloader):
     """img2dataset's, with `timeout` for the whole answer and not only for its next byte.
 
-    A subclass, because it is unpickled, and so imports this module, in the processes that download.
+    A subclass, because it is unpickled, and so imports this module, in the processes that download. Images are decoded
+    with 8 bits per channel, and transparent ones as `transparency` says.
     """
+
+    def __init__(self, *arguments: Any, transparency: Transparency, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.transparency: Transparency = transparency
 
     def __call__(self, row: Any) -> Any:
         """Download one shard."""
         opener = urllib.request.build_opener(_Bounds(self.timeout))
-        # img2dataset calls urllib's and OpenCV's functions by name, so both are replaced while it runs.
-        with mock.patch.object(urllib.request, "_opener", opener), mock.patch.object(cv2, "imdecode", imdecode):
+        decode = functools.partial(imdecode, transparency=self.transparency)
+        # img2dataset calls these functions by name, so they are replaced while it runs.
+        with (
+            mock.patch.object(urllib.request, "_opener", opener),
+            mock.patch.object(cv2, "imdecode", decode),
+            mock.patch.object(downloader, "is_disallowed", robots.is_disallowed),
+        ):
             return super().__call__(row)
 
 

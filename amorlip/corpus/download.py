@@ -88,7 +88,9 @@ def _mirror(source: MirrorSource, split: str, folder: Path) -> dict[str, Any]:
 
 
 def _made_from(corpus: Corpus, split: str, listed: Addresses) -> str:
-    return f"{split} {sha256(listed.urls)} {corpus.samples_per_shard} {corpus.image.model_dump_json()}"
+    # Without the default, so that the shards of all corpora from before this key keep their mark.
+    transparency = "" if corpus.transparency == "white" else f" {corpus.transparency}"
+    return f"{split} {sha256(listed.urls)} {corpus.samples_per_shard} {corpus.image.model_dump_json()}{transparency}"
 
 
 def _addresses(corpus: Corpus, split: str, urls: Path, folder: Path, parts: int) -> dict[str, Any]:
@@ -133,7 +135,7 @@ def _passes(
 
 def _pass(corpus: Corpus, staging: Path, shards: int) -> None:
     """Try each address in the lists of a staging folder once; the results are there too."""
-    img2dataset_call.run(staging / "lists", staging / "shards", corpus.image, corpus.download, corpus.samples_per_shard)
+    img2dataset_call.run(staging / "lists", staging / "shards", corpus)
     # img2dataset prints the error of a shard that it could not write, and continues as if nothing had happened.
     if unwritten := shards - len([*staging.glob("shards/*_stats.json")]):
         free = shutil.disk_usage(staging).free / 2**20

@@ -1,4 +1,4 @@
-"""Decoding for img2dataset with 8 bits per channel.
+"""Decoding for img2dataset with 8 bits per channel, and transparency as the corpus wants it.
 
 img2dataset keeps the depth that OpenCV gives it, and OpenCV's encoders clip deeper levels: a 16-bit picture would be
 stored white. docs/image-formats.md lists what is stored of each pixel format.
@@ -10,22 +10,29 @@ import cv2
 import numpy as np
 
 from amorlip.common.images import PIXEL_FORMAT, rgb_pixels
+from amorlip.common.transparency import Transparency
 
 PNG = b"\x89PNG"
 TIFF = (b"II*\0", b"MM\0*")
 _imdecode = cv2.imdecode
 
 
-def imdecode(buffer: np.ndarray, flags: int) -> np.ndarray | None:
-    """`cv2.imdecode`, but of 16 bits per channel the upper 8.
+def imdecode(buffer: np.ndarray, flags: int, transparency: Transparency = "white") -> np.ndarray | None:
+    """`cv2.imdecode`, but of 16 bits per channel the upper 8, and with `drop` the colors stored under an alpha channel.
 
-    Raises ValueError for other depths, and for 16 bits in formats other than PNG: an AVIF of 10 bits also gives 16, of
-    which only the lower 10 are used. Also for a TIFF with alpha, whose colors OpenCV gives multiplied by alpha, so that
-    img2dataset would multiply them again.
+    With `white`, the alpha channel is kept: img2dataset composes on white. Raises ValueError for other depths, and for
+    16 bits in formats other than PNG: an AVIF of 10 bits also gives 16, of which only the lower 10 are used. Also for a
+    TIFF with alpha, whose colors OpenCV gives multiplied by alpha, so that img2dataset would multiply them again.
     """
     if _has_transparent_gray(buffer):
-        return np.ascontiguousarray(rgb_pixels(buffer.tobytes(), transparency="white")[:, :, ::-1])
-    image = _imdecode(buffer, flags)
+        return np.ascontiguousarray(rgb_pixels(buffer.tobytes(), transparency=transparency)[:, :, ::-1])
+    image = _eight_bits(buffer, _imdecode(buffer, flags))
+    if transparency == "drop" and image is not None and image.ndim == 3:
+        return np.ascontiguousarray(image[..., :3])
+    return image
+
+
+def _eight_bits(buffer: np.ndarray, image: np.ndarray | None) -> np.ndarray | None:
     if image is None or image.dtype == np.uint8:
         if image is not None and buffer[:4].tobytes() in TIFF and _has_alpha(image):
             raise ValueError(PIXEL_FORMAT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import multiprocessing
 import os
@@ -13,12 +14,11 @@ from typing import Any
 from unittest import mock
 
 from amorlip.common.images import MOST_PIXELS
-from amorlip.config.corpus import DownloadSettings, ImageStorage
+from amorlip.config.corpus import Corpus
+from amorlip.corpus import robots
 from amorlip.corpus.addresses import COLUMNS
 
 SHARD_DIGITS = 5
-ROBOTS = ["noai", "noimageai", "noindex", "noimageindex"]
-"""An image whose X-Robots-Tag header has one of these is not stored: img2dataset's default."""
 
 
 class _Lists:
@@ -33,7 +33,7 @@ class _Lists:
         return ((int(path.stem), str(path)) for path in self.paths)
 
 
-def run(lists: Path, output: Path, image: ImageStorage, speed: DownloadSettings, samples_per_shard: int) -> None:
+def run(lists: Path, output: Path, corpus: Corpus) -> None:
     """Download each list `lists`/N.feather (sample_id, caption, url) into shard N under `output`.
 
     Per shard: NNNNN.tar (image, txt, json with the sample_id), NNNNN.parquet (what became of each address), and
@@ -49,27 +49,28 @@ def run(lists: Path, output: Path, image: ImageStorage, speed: DownloadSettings,
     main = importlib.import_module("img2dataset.main")
     from amorlip.corpus.bounded_download import BoundedDownloader
 
+    downloader = functools.partial(BoundedDownloader, transparency=corpus.transparency)
     with (
         _no_processes_left(),
-        mock.patch.object(main, "Downloader", BoundedDownloader),
+        mock.patch.object(main, "Downloader", downloader),
         mock.patch.object(main, "Reader", lambda *_: _Lists(lists)),
     ):
         main.download(
             url_list=str(lists),
             input_format="parquet",
             caption_col="caption",
-            disallowed_header_directives=ROBOTS,
+            disallowed_header_directives=robots.DIRECTIVES,
             output_folder=str(output),
             output_format="webdataset",
-            number_sample_per_shard=samples_per_shard,
+            number_sample_per_shard=corpus.samples_per_shard,
             oom_shard_count=SHARD_DIGITS,
-            processes_count=speed.processes,
-            thread_count=speed.threads,
-            timeout=speed.timeout_s,
+            processes_count=corpus.download.processes,
+            thread_count=corpus.download.threads,
+            timeout=corpus.download.timeout_s,
             extract_exif=False,
             compute_hash=None,
             enable_wandb=False,
-            **image.model_dump(),
+            **corpus.image.model_dump(),
         )
 
 

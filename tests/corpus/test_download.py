@@ -284,6 +284,8 @@ def test_another_list_or_image_size_starts_afresh(monkeypatch, tmp_path):
 
     run_without_network(monkeypatch, tmp_path, corpus(0), answers)
     assert run_without_network(monkeypatch, tmp_path, corpus(0, image_size=32), answers) == [[0, 1, 2, 3]]
+    dropped = corpus(0, image_size=32).model_copy(update={"transparency": "drop"})
+    assert run_without_network(monkeypatch, tmp_path, dropped, answers) == [[0, 1, 2, 3]]
     write_table(pa.array(["e"]), pa.array(["f"]), pa.array(["train"]), tmp_path / "urls.parquet")
     assert run_without_network(monkeypatch, tmp_path, corpus(0, image_size=32), answers) == [[0]]
     assert json.loads((tmp_path / "train" / "download.json").read_text())["requested"] == 1
