@@ -19,6 +19,7 @@ import torch
 from open_clip import CLIP
 from open_clip.modified_resnet import Bottleneck, ModifiedResNet
 from torch import Tensor, nn
+from torch._inductor import config as inductor
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.utils.checkpoint import checkpoint
 
@@ -121,6 +122,8 @@ def compile_into(folder: Path) -> None:
     """
     if os.environ.get(CACHE) in (None, default_cache_dir()):
         os.environ[CACHE] = str(folder.absolute())
+    # PyTorch keeps these in a predictable folder of /tmp whatever the cache is: others could alter the code there.
+    inductor.cpp_cache_precompile_headers = False
 
 
 class Compiled:

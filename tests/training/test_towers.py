@@ -179,6 +179,7 @@ from amorlip.training import loop, towers
 towers.compile_into(Path(sys.argv[1]))
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 print(cache_dir())
+print(towers.inductor.cpp_cache_precompile_headers)
 """
 
 
@@ -189,8 +190,9 @@ def test_compiled_code_lies_with_the_run_or_where_the_user_says(tmp_path, chosen
     if chosen:
         monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / chosen))
     command = [sys.executable, "-c", WHERE, str(tmp_path / "run")]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    assert found == str(tmp_path / (chosen or "run"))
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    # Precompiled headers would lie in a folder of /tmp that others can guess.
+    assert found == [str(tmp_path / (chosen or "run")), "False"]
 
 
 def test_what_cannot_be_compiled_runs_uncompiled_with_a_warning(cache, caplog):
