@@ -162,10 +162,10 @@ def require_tasks(study: Study, folder: Path) -> None:
 def settings_file(stage: str, settings: Mapping[str, Any], folder: Path) -> Path:
     """The file in `folder` that holds `settings` for one call of a stage; its name holds their digest.
 
-    Written if it is not there, so that a command line stays short and can be repeated by hand.
+    Written unless it is there unaltered. So a command line stays short and can be repeated by hand.
     """
     text = json.dumps(settings, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     path = folder / f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
-    if not path.is_file():
+    if not path.is_file() or path.read_bytes() != text.encode():
         files.write_text(path, text)
     return path
