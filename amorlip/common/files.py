@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from amorlip.common.errors import AmorlipError
 
@@ -34,14 +35,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    temporary.touch(exist_ok=False)  # O_EXCL: a link that someone put there is not followed
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(_permissions_of_new_files())  # a temporary file is readable by its owner only
         temporary.replace(path)
     except Exception as error:
         if number := _disk_error(error):
@@ -87,7 +86,7 @@ def locked_part(folder: Path, part: range, prepared: Callable[[], bool], prepare
 def _lock_file(folder: Path) -> Iterator[IO[str]]:
     folder.mkdir(parents=True, exist_ok=True)
     # Opened once: when a process closes a file, it loses all its locks on it.
-    with (folder / ".lock").open("a") as file:
+    with open_to_append(folder / ".lock", "a") as file:
         yield file
 
 
@@ -155,6 +154,31 @@ def set_aside(folder: Path, paths: Iterable[Path], why: str) -> None:
     print(f"{folder}: {why}; {len(paths)} files moved to {target}, delete them if they are not needed", flush=True)
 
 
+def open_to_append(path: Path, mode: Literal["a", "ab"]) -> IO[Any]:
+    """Open a file whose name others can guess, as UTF-8 in mode `a`; it is made if it does not exist.
+
+    Raises AmorlipError for anything that someone may have put there to have another file overwritten: a symbolic link,
+    a hard link to a file with content, a pipe.
+    """
+    return open(path, mode, encoding=None if mode == "ab" else "utf-8", opener=_open_regular)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    try:
+        # Without O_NONBLOCK, opening a pipe waits until someone reads it.
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise AmorlipError(f"{path} is a link or not a regular file; delete it and run again") from error
+        raise
+    found = os.fstat(handle)
+    # An empty file has nothing to lose; copies made with `cp -al` share the empty lock.
+    if not stat.S_ISREG(found.st_mode) or (found.st_nlink > 1 and found.st_size):
+        os.close(handle)
+        raise AmorlipError(f"{path} is a link or not a regular file; delete it and run again")
+    return handle
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write `text` (UTF-8) whole or not at all."""
     with atomic_path(path) as temporary:
@@ -195,9 +219,3 @@ def _disk_error(error: BaseException | None) -> int | None:
             return number
         error = error.__cause__ or error.__context__
     return None
-
-
-def _permissions_of_new_files() -> int:
-    mask = os.umask(0)  # the only way to read it is to set it
-    os.umask(mask)
-    return 0o666 & ~mask

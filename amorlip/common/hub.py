@@ -144,7 +144,7 @@ def _fetch(repository: str, commit: str, file: RepoFile, folder: Path) -> None:
 def _resume(url: str, part: Path, size: int, headers: dict[str, str]) -> None:
     from huggingface_hub.file_download import http_get
 
-    with part.open("ab") as output:
+    with files.open_to_append(part, "ab") as output:
         if output.tell() > size:
             output.truncate(0)
             output.seek(0)

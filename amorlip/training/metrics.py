@@ -24,7 +24,7 @@ class Metrics:
         found = records.read_unfinished(path) if until_step else []
         self.records = [record for record in found if isinstance(record, RunRecord) or record.step <= until_step]
         files.write_text(path, "".join(map(records.line, self.records)))
-        self.file = path.open("a", encoding="utf-8")
+        self.file = files.open_to_append(path, "a")
         self.board = SummaryWriter(str(board), purge_step=until_step + 1)
 
     def append(self, record: Record) -> None:
