@@ -117,6 +117,13 @@ def _study(files: list[Path]) -> Study:
     return load_study(merged(layers), folder, layers=layers)
 
 
+def why() -> None:
+    """Say which changed keys make jobs run again: `snakemake -n | amorlip why`, in the working directory."""
+    from amorlip.changed_keys import explain
+
+    print("\n".join(explain(sys.stdin)) or "No key was changed that makes a job run again.")
+
+
 def export(run: Path, output: Path) -> None:
     """Write a trained run as a folder that OpenCLIP loads ("local-dir:FOLDER"), with a model card."""
     from amorlip.reporting import model_folder
@@ -256,6 +263,7 @@ def parser() -> argparse.ArgumentParser:
     commands.choices["status"].add_argument(
         "--watch", type=float, nargs="?", const=10.0, metavar="SECONDS", help="show it again every SECONDS (10)"
     )
+    add("why", str(why.__doc__), "", why)
     add("export", str(export.__doc__), "output", export).add_argument(
         "run", type=Path, help="folder of the trained run, results/STUDY/runs/SCALE/RUN"
     )

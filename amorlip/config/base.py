@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from enum import Enum
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -116,6 +117,7 @@ def mark(section: type[Section], key: str) -> Affects | None:
     return next((note for note in section.model_fields[key].metadata if isinstance(note, Affects)), None)
 
 
+@cache  # a study asks for each of its jobs
 def marked(section: type[Section]) -> dict[str, Any]:
     """The marked keys of a section and of the sections below it, in the form that pydantic's `exclude` takes."""
     keys: dict[str, Any] = {}

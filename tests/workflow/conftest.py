@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, dry_runs
 
 STAND_IN = f"""#!{sys.executable}
 import json, os, pathlib, sys
@@ -82,24 +82,34 @@ class Study:
         """Run Snakemake with keys of the top-level configuration changed; its output."""
         extra = self.folder / "changes.yaml"
         extra.write_text(yaml.safe_dump(changes))
-        command = ["snakemake", "--snakefile", str(REPOSITORY / "workflow/Snakefile"), *arguments]
+        command = ["--snakefile", str(REPOSITORY / "workflow/Snakefile"), *arguments]
         if changes:
             command += ["--configfile", str(extra)]
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        if "-n" in arguments:
+            code, output = dry_runs.snakemake(command, self.folder, self.environment)
+        else:
+            done = subprocess.run(
+                ["snakemake", *command], cwd=self.folder, env=self.environment, capture_output=True, text=True
+            )
+            code, output = done.returncode, done.stdout + done.stderr
+        assert (code != 0) == fails, output
+        return output
 
     def planned(self, *arguments: str, **changes) -> dict[str, int]:
         """Rule → number of jobs that a dry run lists."""
-        output = self.snakemake("-n", *arguments, **changes)
-        table = re.search(r"^job +count\n-+ +-+\n(.*?)^total +\d+$", output, re.MULTILINE | re.DOTALL)
-        rows = [line.split() for line in table.group(1).splitlines()] if table else []
-        return {rule: int(count) for rule, count in rows if rule != "all"}
+        return planned_jobs(self.snakemake("-n", *arguments, **changes))
 
     def planned_outputs(self, **changes) -> set[str]:
         """Output files of the jobs that a dry run lists."""
         lines = re.findall(r"^ +output: (.*)$", self.snakemake("-n", **changes), re.MULTILINE)
         return {path for line in lines for path in line.split(", ")}
+
+
+def planned_jobs(output: str) -> dict[str, int]:
+    """Rule → number of jobs in what a dry run prints."""
+    table = re.search(r"^job +count\n-+ +-+\n(.*?)^total +\d+$", output, re.MULTILINE | re.DOTALL)
+    rows = [line.split() for line in table.group(1).splitlines()] if table else []
+    return {rule: int(count) for rule, count in rows if rule != "all"}
 
 
 @pytest.fixture(scope="session")

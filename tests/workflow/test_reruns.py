@@ -8,64 +8,60 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from amorlip.changed_keys import explain
+from amorlip.config.benchmark import Benchmark
+from amorlip.config.corpus import Corpus
+from amorlip.config.experiment import Experiment
+from amorlip.config.load import merge
+from amorlip.config.method import Method
+from amorlip.config.scale import Scale
+from amorlip.config.selection import Selection
 from amorlip.evaluation_jobs import record_name
-from tests.workflow.conftest import REPOSITORY
+from tests.workflow.conftest import REPOSITORY, planned_jobs
 
 pytestmark = pytest.mark.workflow
 
-TABLES, FIGURES = 1, 3
-SHOWN = {"table": TABLES, "figure": FIGURES, "report": 1}
+SHOWN = {"table": 1, "figure": 3, "report": 1}
+SETTINGS = re.compile(r"now: 'results/settings/\w+-[0-9a-f]{12}\.json' ")
+SECTIONS = {
+    "config.yaml": Selection,
+    "scales": Scale,
+    "methods": Method,
+    "corpora": Corpus,
+    "benchmarks": Benchmark,
+    "experiments": Experiment,
+}
+UNUSED = {"name", "overrides", "scales", "benchmark", "source", "urls", "mirror", "kind", "function"}
+"""Keys that choose another study, source or function."""
 
 
-def scale(**keys):
-    return {"overrides": {"scales": {"demo": keys}}}
+def change(file: str, key: str, value: str) -> dict[str, Any]:
+    """Keys of the top-level file that change one key of a file in config/; the value is YAML."""
+    above = () if file == "config.yaml" else ("overrides", *file.removesuffix(".yaml").split("/"))
+    changed = yaml.safe_load(value)
+    for part in reversed((*above, *key.split("."))):
+        changed = {part: changed}
+    return changed
 
 
-def recipe(**keys):
-    return scale(recipe=keys)
+def jobs(text: str) -> dict[str, int]:
+    """`train 2, table 1` as numbers by rule."""
+    return {rule: int(count) for rule, count in re.findall(r"(\w+) (\d+)", text)}
 
 
-CHANGES = [
-    ("nothing", {}, {}),
-    ("figures.dpi", {"figures": {"dpi": 90}}, {"figure": FIGURES, "report": 1}),
-    (
-        "beta_max of AmorLIP",
-        scale(methods={"amorlip_l2log": {"settings": {"beta_max": 0.7}}}),
-        {"train": 1, "evaluate": 1, **SHOWN},
-    ),
-    ("a second seed", {"seeds": [0, 1]}, {"train": 2, "evaluate": 2, **SHOWN}),
-    ("optimizer.lr", recipe(optimizer={"lr": 0.003}), {"train": 2, "evaluate": 2, **SHOWN}),
-    ("compile", recipe(compile="never"), {"train": 2, "evaluate": 2, **SHOWN}),
-    ("loader.workers", recipe(loader={"workers": 3}), {"report": 1}),
-    ("checkpoint_every_steps", recipe(checkpoint_every_steps=7), {"report": 1}),
-    ("train_resources.mem_mb", scale(train_resources={"mem_mb": 999}), {"report": 1}),
-    ("evaluation.precision", scale(evaluation={"precision": "bfloat16"}), {"evaluate": 2, **SHOWN}),
-    ("evaluate_resources.mem_mb", scale(evaluate_resources={"mem_mb": 999}), {"report": 1}),
-    # As many jobs, which find their results and compute nothing.
-    ("evaluate_resources.jobs", scale(evaluate_resources={"jobs": 3}), {"evaluate": 6, **SHOWN}),
-    ("title of a scale", scale(title="Small"), SHOWN),
-    (
-        "title of a method",
-        {"overrides": {"methods": {"clip": {"title": "baseline"}}}},
-        SHOWN,
-    ),
-    ("download.threads", {"overrides": {"corpora": {"demo": {"download": {"threads": 5}}}}}, {"report": 1}),
-    ("download.jobs", {"overrides": {"corpora": {"demo": {"download": {"jobs": 5}}}}}, {"report": 1}),
-    ("allow_missing_tasks", {"allow_missing_tasks": True}, {"report": 1}),
-    (
-        "an external model",
-        {"external_models": {"openai": {"title": "OpenAI", "model": "RN50", "pretrained": "openai"}}},
-        {"evaluate_external": 1, "table": TABLES, "report": 1},
-    ),
-    (
-        "caption of a figure",
-        {"overrides": {"experiments": {"training_curves": {"caption": "Other words."}}}},
-        {"figure": 1, "report": 1},
-    ),
-]
+def documented() -> Iterator[tuple[str, ...]]:
+    """The rows of the table in docs/what-runs-again.md: file, key, new value, jobs."""
+    for line in (REPOSITORY / "docs/what-runs-again.md").read_text(encoding="utf-8").splitlines():
+        if match := re.fullmatch(r"\| `(.+?)` \| `(.+?)` \| `(.+)` \| (.+) \|", line):
+            yield match.groups()
+
+
+DOCUMENTED = list(documented())
 
 
 @contextmanager
@@ -79,16 +75,42 @@ def restored(path: Path) -> Iterator[str]:
         os.utime(path, (times.st_atime, times.st_mtime))
 
 
-@pytest.mark.parametrize(("changes", "rules"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
-def test_a_changed_key_reruns_what_it_changes(finished, changes, rules):
-    planned = finished.planned(**changes)
-    if changes:  # the copy of the configuration beside the results follows every change
-        assert planned.pop("study_config") == 1
-    assert planned == rules
+@pytest.mark.parametrize(
+    ("file", "key", "value", "expected"), DOCUMENTED, ids=[f"{file}-{key}" for file, key, *_ in DOCUMENTED]
+)
+def test_a_changed_key_reruns_what_it_changes(finished, file, key, value, expected):
+    output = finished.snakemake("-n", **change(file, key, value))
+    planned = planned_jobs(output)
+    assert (planned.pop("study_config"), planned.pop("report")) == (1, 1)
+    assert planned == jobs(expected)
+    for reason in re.findall(r"reason: (Params have changed.*)", output):
+        assert len(reason) < 300, "a param is longer than the name of a settings file"
+        assert SETTINGS.search(reason), "the reason names no settings file"
+
+
+def test_every_section_of_the_configuration_is_in_the_table():
+    """The documented keys, with those above them, name every section of these files, except other sources."""
+    listed = {(file.split("/")[0], key) for file, key, *_ in DOCUMENTED}
+    for folder, section in SECTIONS.items():
+        for key in section.model_fields.keys() - UNUSED:
+            assert any(known == folder and f"{path}.".startswith(f"{key}.") for known, path in listed), (folder, key)
+
+
+def test_nothing_runs_again_without_a_change(finished):
+    assert finished.planned() == {}
+
+
+def test_why_names_the_changed_keys(finished):
+    """Also where several rules have changed keys, and with as many jobs as run again for them."""
+    changes = merge(change("scales/demo.yaml", "recipe.optimizer.lr", "0.003"), {"figures": {"dpi": 90}})
+    output = finished.snakemake("-n", **changes)
+    explained = explain(output.splitlines(), finished.folder)
+    assert "train: run.recipe.optimizer.lr: 0.002 → 0.003 (2 jobs)" in explained
+    assert {line.split(":")[0] for line in explained} == {"study_config", "train"}
 
 
 def test_beta_max_reruns_only_amorlip(finished):
-    outputs = finished.planned_outputs(**scale(methods={"amorlip_l2log": {"settings": {"beta_max": 0.7}}}))
+    outputs = finished.planned_outputs(**change("scales/demo.yaml", "methods.amorlip_l2log.settings.beta_max", "0.7"))
     assert any("amorlip_l2log-seed0" in path for path in outputs)
     assert not any("clip-seed0" in path for path in outputs)
 
@@ -139,8 +161,8 @@ def test_a_set_that_was_left_out_stops_a_study_that_needs_it(finished):
 
 
 def test_a_new_task_is_built_and_evaluated_alone(finished):
+    (finished.folder / "x/test").mkdir(parents=True)
     for name in ("classnames.txt", "zeroshot_classification_templates.txt", "test/nshards.txt"):
-        (finished.folder / "x" / name).parent.mkdir(parents=True, exist_ok=True)
         (finished.folder / "x" / name).touch()
     task = {"title": "mine", "kind": "classification", "main_metric": "acc1", "source": {"kind": "folder", "path": "x"}}
     planned = finished.planned(overrides={"benchmarks": {"demo": {"tasks": {"mine": task}}}})

@@ -26,6 +26,7 @@ rule figure:
         runtime=10,
     params:
         settings=figure_settings_file,
-        caption=lambda wildcards: report_text.caption(study.experiments[wildcards.figure].caption),
+        # For the report. A param made of outputs reruns nothing; the settings have the caption, too.
+        caption=lambda wildcards, output: report_text.caption(study.experiments[wildcards.figure].caption),
     shell:
         "amorlip figure --settings {params.settings:q} --name {wildcards.figure} --outputs {output:q} > {log:q} 2>&1"
