@@ -129,10 +129,17 @@ def _usable(source: UrlList, rows: pa.Table) -> pa.Table:
 
 def percent_encoded(urls: pa.ChunkedArray) -> pa.ChunkedArray:
     """Addresses as browsers request them: without surrounding blanks, everything but `SAFE` percent-encoded."""
+    # By chunk, and one chunk in the end, since a list of ten million as Python's objects needs several GB.
+    return pa.chunked_array(
+        [pa.concat_arrays([_encoded_chunk(chunk) for chunk in urls.chunks])] if urls.chunks else [], pa.string()
+    )
+
+
+def _encoded_chunk(urls: pa.Array) -> pa.Array:
     # Nearly all addresses are plain already, and Python needs a minute for ten million.
-    plain = pc.match_substring_regex(urls, rf"^(https?|file)://(?:{PLAIN}|%[0-9A-Fa-f]{{2}})+$").to_pylist()
-    values = zip(urls.to_pylist(), plain, strict=True)
-    return pa.chunked_array([pa.array([url if is_plain else _encoded(url) for url, is_plain in values], pa.string())])
+    plain = pc.match_substring_regex(urls, rf"^(https?|file)://(?:{PLAIN}|%[0-9A-Fa-f]{{2}})+$")
+    others = [_encoded(url) for url in urls.filter(pc.invert(plain)).to_pylist()]
+    return pc.replace_with_mask(urls, pc.invert(plain), pa.array(others, pa.string()))
 
 
 def _encoded(url: str) -> str:
