@@ -190,6 +190,23 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "folder that holds a folder for each task",
     },
     "checkpoint-every-steps": {"type": int, "required": False, "help": "steps between checkpoints"},
+    "checkpoint-every-minutes": {"type": int, "required": False, "help": "longest time between checkpoints"},
+    "gpus": {
+        "type": int,
+        "required": False,
+        "help": "GPUs to use, which no other process of amorlip then uses (default: all that are visible, shared)",
+    },
+    "time-limit-min": {"type": int, "required": False, "help": "the job's time limit, if its scheduler does not tell"},
+    "log": {
+        "type": Path,
+        "required": False,
+        "help": "link to make to train.log in the output folder, which then gets everything that is printed",
+    },
+    "wait": {
+        "action": "store_true",
+        "required": False,
+        "help": "if another process trains this run, wait for it instead of refusing",
+    },
     "from-start": {
         "action": "store_true",
         "required": False,
@@ -222,7 +239,11 @@ STAGES = {
         "Build, download or link the files of one evaluation task.",
         "settings artwork validation output allow-missing",
     ),
-    "train": ("Train one model.", "settings shards output tasks workers checkpoint-every-steps from-start"),
+    "train": (
+        "Train one model.",
+        "settings shards output tasks workers checkpoint-every-steps checkpoint-every-minutes from-start gpus"
+        " time-limit-min log wait",
+    ),
     "evaluate": (
         "Evaluate one model on tasks: a trained run (--run), or any OpenCLIP model (--model and --pretrained).",
         "settings run model pretrained tasks record key folder? predictions output workers",

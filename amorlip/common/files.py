@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -9,16 +10,23 @@ import json
 import os
 import re
 import secrets
+import socket
 import stat
+import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TextIO
 
+from amorlip.common import slurm
 from amorlip.common.errors import AmorlipError
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+LOCK = ".lock"
+"""Name of the file that `locked` locks."""
+FLOCK = "hhqqi0q"
+"""Linux's struct flock: type, whence, start, length, pid."""
 SET_ASIDE = "set-aside-"
 """Beginning of the name of a folder with files that its parent folder should no longer hold."""
 
@@ -59,6 +67,11 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with _lock_file(folder) as file:
         _lock(file, folder)
+        # for `holder`; a full disk is not this function's business
+        with contextlib.suppress(OSError):
+            file.truncate(0)
+            file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "job": slurm.job_id()}))
+            file.flush()
         yield
 
 
@@ -83,25 +96,53 @@ def locked_part(folder: Path, part: range, prepared: Callable[[], bool], prepare
 
 
 @contextmanager
-def _lock_file(folder: Path) -> Iterator[IO[str]]:
+def _lock_file(folder: Path) -> Iterator[TextIO]:
     folder.mkdir(parents=True, exist_ok=True)
     # Opened once: when a process closes a file, it loses all its locks on it.
-    with open_to_append(folder / ".lock", "a") as file:
+    with open_to_append(folder / LOCK, "a+") as file:
         yield file
 
 
-def _lock(file: IO[str], folder: Path, part: range = range(0), wait_s: float = 0) -> None:
+def _lock(file: TextIO, folder: Path, part: range = range(0), wait_s: float = 0) -> None:
     """Lock the bytes `part` of an opened file; without a part, all that a file can have."""
     deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            return fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(part), part.start)
-        except OSError as error:
-            if time.monotonic() >= deadline:
-                raise AmorlipError(
-                    f"{folder}: another process is writing to this folder; wait for it or stop it"
-                ) from error
+    while not lock(file, part):
+        if time.monotonic() >= deadline:
+            raise AmorlipError(f"{folder}: another process is writing to this folder; wait for it or stop it")
         time.sleep(0.05)
+
+
+def holder(folder: Path) -> dict[str, Any] | None:
+    """The process that holds `folder`: its `host`, `pid` and Slurm `job`, as far as known; None if there is none.
+
+    Not for a process that holds it itself: it would lose its lock.
+    """
+    path = folder / LOCK
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8") as file:
+        # only asked, not tried: a process that wants the lock at this moment must not be refused
+        found = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        if struct.unpack(FLOCK, found)[0] == fcntl.F_UNLCK:
+            return None
+        try:
+            return dict(json.load(file))
+        except ValueError:  # it has the lock, but has not written yet
+            return {}
+
+
+def lock(file: TextIO, part: range = range(0)) -> bool:
+    """Lock the bytes `part` of an open file, or all, until it is closed; False if another process holds some of them.
+
+    Raises OSError if the file system has no locks.
+    """
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(part), part.start)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:  # such as a network file system without locks
+        raise OSError(error.errno, error.strerror, file.name) from error
+    return True
 
 
 def overlap(one: Path, other: Path) -> bool:

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 NOT_RESULTS = {
     "loader": {"workers"},
     "checkpoint_every_steps": True,
+    "checkpoint_every_minutes": True,
     "log_every_steps": True,
     "on_nonfinite": True,
     "activation_checkpointing": True,

@@ -45,17 +45,17 @@ class World:
             tensor /= self.size
         return tensor
 
-    def any(self, flag: bool) -> bool:
-        """True on all ranks if `flag` is true on any. Exchanged between CPUs, so it waits for no GPU."""
+    def largest(self, value: int) -> int:
+        """The largest of the ranks' values. Exchanged between CPUs, so it waits for no GPU."""
         if self.size == 1:
-            return flag
-        tensor = torch.tensor(int(flag))
+            return value
+        tensor = torch.tensor(value)
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
-        return bool(tensor)
+        return int(tensor)
 
     def wait(self) -> None:
         """Return when all ranks have called it."""
-        self.any(False)
+        self.largest(0)
 
     def gather(self, value: Any) -> list[Any]:
         """The ranks' values, by rank."""

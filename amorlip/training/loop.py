@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TextIO
 
 from amorlip import models
-from amorlip.common import files
+from amorlip.common import files, slurm
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.config.run import Run
@@ -23,15 +25,18 @@ from amorlip.training import (
     rng,
     session,
     signals,
+    starts,
     towers,
     transfer,
 )
 from amorlip.training.journal import Journal
+from amorlip.training.limit import Limit
 from amorlip.training.session import Session
 from amorlip.training.signals import StopRequest
 
 logger = logging.getLogger(__name__)
 
+LOG = "train.log"
 EVALUATION_BATCH = 256
 """Most images or texts per forward pass of the evaluation inside training."""
 
@@ -39,13 +44,27 @@ TaskFolders = dict[str, tuple[TaskDefinition, Path] | None]
 """Name → a task and the folder of its files; None where the set is not available and may be missing."""
 
 
-def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders, *, from_start: bool = False) -> None:
+SAVE, LEAVE = 1, 2
+"""What is due after a step, besides the next one (0): a checkpoint, or a checkpoint and the end of this process."""
+
+
+def train(
+    run: Run,
+    shards: Path,
+    output: Path,
+    task_folders: TaskFolders,
+    *,
+    from_start: bool = False,
+    limit: Limit | None = None,
+    terminal: TextIO | None = None,
+) -> None:
     """Train `run` on the shards in `shards` (with manifest.json and index.parquet) and write its results to `output`.
 
     Call it in each of the recipe's ranks: alone, or in every process that torchrun starts. It resumes from the last
     checkpoint of the same settings and corpus, if there is one; if that is the final one, it only writes the results.
     With `from_start`, or after a request (see `restart`), the checkpoints so far are set aside first.
     `task_folders` holds the recipe's `epoch_tasks`, which are evaluated after each epoch unless they are missing.
+    Its log goes to train.log in `output` and to `terminal`, by default stderr.
 
     On the CPU a run that was killed at any point and started again ends in the same weights, bit for bit, as one that
     was not. Written at the end, in this order: run.yaml, provenance.json, metrics.jsonl, model.safetensors.
@@ -53,16 +72,17 @@ def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders, *, fr
     Raises:
         AmorlipError: if settings, corpus, checkpoints or processes don't fit together, if another process trains into
             `output`, if a loss or gradient is not finite, or if a GPU runs out of memory.
-        signals.Interrupted (exit code 75): after SIGTERM, SIGURG or SIGUSR1, with a checkpoint of the last whole step.
+        signals.Interrupted (exit code 75): after SIGTERM, SIGURG or SIGUSR1, or shortly before `limit`, with a
+            checkpoint of the last whole step.
     """
     with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world, signals.listening() as request:
         alone = files.locked(output) if world.is_main else nullcontext()
-        with alone, progress.log_to(output / "train.log", world, f"{run.scale}/{run.name}"):
+        with alone, progress.log_to(output / LOG, world, f"{run.scale}/{run.name}", terminal):
             if from_start and world.is_main:
                 restart.request(output)
             if towers.wants_compilation(run.recipe.compile, world.device):
                 towers.compile_into(output / "compiled")
-            trainer = Trainer(session.build(run, shards, world), output, task_folders)
+            trainer = Trainer(session.build(run, shards, world), output, task_folders, limit or Limit())
             try:
                 trainer.train(request)
                 trainer.write_results()
@@ -73,8 +93,9 @@ def train(run: Run, shards: Path, output: Path, task_folders: TaskFolders, *, fr
 class Trainer:
     """Runs a session from checkpoint to checkpoint; `step` updates are done."""
 
-    def __init__(self, parts: Session, output: Path, task_folders: TaskFolders) -> None:
+    def __init__(self, parts: Session, output: Path, task_folders: TaskFolders, limit: Limit) -> None:
         self.session, self.recipe, self.world, self.output = parts, parts.recipe, parts.world, output
+        self.limit, self.saved_at, self.slowest_evaluation_s = limit, time.monotonic(), 0.0
         self.steps_per_epoch = parts.loader.steps_per_epoch
         for name in self.recipe.epoch_tasks:
             if name not in task_folders:
@@ -86,6 +107,9 @@ class Trainer:
         self.step, state = self._newest()
         if state is not None:
             self._restore(state)
+        # only where something starts a run again by itself: a person may have killed it as often as they like
+        if (job := slurm.job_id()) and self.world.is_main and self.step < parts.steps:
+            starts.note(self.checkpoints.folder, self.step, job)
         journal_state = None if state is None else state["journal"]
         self.journal = Journal(parts, self.checkpoints.folder, output / "tensorboard", self.step, journal_state)
 
@@ -97,13 +121,25 @@ class Trainer:
         batches = transfer.to_device(self._batches(), self.world.device)
         for step, batch in enumerate(batches, start=self.step):
             self._train_on(batch, step)
-            stop, epoch_ends = self.world.any(request.signal is not None), self.step % self.steps_per_epoch == 0
-            if stop or epoch_ends or self.step % self.recipe.checkpoint_every_steps == 0:
+            due = self.world.largest(self._due(request))
+            if due:
                 self._save()
-            if stop:
+            if due == LEAVE:
                 self._leave(request)
-            if epoch_ends:
+            if self._epoch_ends():
                 self._finish_epoch()
+
+    def _due(self, request: StopRequest) -> int:
+        """What this rank would do now, after a step: nothing (0), SAVE or LEAVE."""
+        epoch_ends = self._epoch_ends()
+        if request.signal or self.limit.is_near(self.slowest_evaluation_s if epoch_ends else 0.0):
+            return LEAVE
+        elapsed_s = time.monotonic() - self.saved_at
+        steps, minutes = self.recipe.checkpoint_every_steps, self.recipe.checkpoint_every_minutes
+        return SAVE if epoch_ends or self.step % steps == 0 or elapsed_s >= 60 * minutes else 0
+
+    def _epoch_ends(self) -> bool:
+        return self.step % self.steps_per_epoch == 0
 
     def write_results(self) -> None:
         """Write the run's files, on rank 0."""
@@ -137,8 +173,10 @@ class Trainer:
         epoch = self.step // self.steps_per_epoch
         if self.journal.lacks_epoch(epoch):
             # evaluation must not change the random numbers of the next epoch, or the weights would depend on its tasks
+            begun = time.monotonic()
             with self.journal.paused(), rng.preserved(), signals.kept_from_children():
                 tasks = {name: self._evaluate(task, folder) for name, (task, folder) in self.tasks.items()}
+            self.slowest_evaluation_s = max(self.slowest_evaluation_s, time.monotonic() - begun)
             self.journal.close_epoch(epoch, self.step, tasks)
 
     def _evaluate(self, task: TaskDefinition, folder: Path) -> Mapping[str, float]:
@@ -159,12 +197,15 @@ class Trainer:
 
     def _save(self) -> None:
         """A checkpoint of the current step, from rank 0."""
+        begun = time.monotonic()
         with self.journal.paused():
             self.journal.require_healthy()
             state = {"session": self.session.state_dict(self.step), "journal": self.journal.state_dict()}
             if self.world.is_main:
                 self.checkpoints.save(self.step, state)
             self.world.wait()  # if another rank ended now, torchrun would end the one that writes
+        self.saved_at = time.monotonic()
+        self.limit.note_save(self.saved_at - begun)
 
     def _newest(self) -> tuple[int, dict | None]:
         """Rank 0 chooses the checkpoint; every rank reads it."""
@@ -198,9 +239,10 @@ class Trainer:
             ) from error
 
     def _leave(self, request: StopRequest) -> None:
+        near = "the job's time limit is near" if self.limit.is_near() else "a signal to another rank"
         logger.info(
             "%s: stopped after step %d of %d with a checkpoint (exit code %d); start again to resume",
-            request.signal or "a signal to another rank",
+            request.signal or near,
             self.step,
             self.session.steps,
             signals.EXIT_CODE,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from torch import Tensor
@@ -26,8 +27,8 @@ HIDDEN = ("kind", "step", "epoch", "samples_seen", "samples_per_s")
 
 
 @contextmanager
-def log_to(path: Path, world: World, name: str) -> Iterator[None]:
-    """Write the package's log lines to stderr and to the end of the file `path`, each with the run's `name`.
+def log_to(path: Path, world: World, name: str, terminal: TextIO | None = None) -> Iterator[None]:
+    """Write the package's log lines to `terminal` (stderr) and to the end of the file `path`, each with `name`.
 
     Ranks other than 0 write none.
     """
@@ -35,7 +36,7 @@ def log_to(path: Path, world: World, name: str) -> Iterator[None]:
     handlers: list[logging.Handler] = [logging.NullHandler()]
     if world.is_main:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handlers = [logging.StreamHandler(sys.stderr), logging.FileHandler(path, encoding="utf-8")]
+        handlers = [logging.StreamHandler(terminal or sys.stderr), logging.FileHandler(path, encoding="utf-8")]
     before = package.level, package.propagate
     package.setLevel(logging.INFO)
     package.propagate = False

@@ -156,6 +156,16 @@ def test_a_read_only_disk(tmp_path):
         assert (folder / "file.json").read_text() == "old" and only(folder, "file.json")
 
 
+def test_who_holds_a_folder(tmp_path):
+    """Also by a process that looks while another one wants the lock."""
+    assert files.holder(tmp_path) is None
+    script = "from amorlip.common import files; from pathlib import Path; print(files.holder(Path('.')))"
+    with files.locked(tmp_path):
+        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        assert f"'pid': {os.getpid()}, 'job': None" in done.stdout, done.stderr
+    assert files.holder(tmp_path) is None
+
+
 # ---------------------------------------------------------------- set_aside
 
 

@@ -5,6 +5,19 @@ RUN = f"{STUDY}/runs/{{scale}}/{{run}}"
 ENVIRONMENT = "../../envs/amorlip.yaml"
 EVALUATION_JOBS = {(job.scale, job.model, job.share): job for job in evaluation_jobs.jobs(study)}
 
+# `--jobs` is given to executors that submit jobs, and `--cores` to the local one.
+SUBMITS = workflow.is_main_process and workflow.resource_settings.nodes is not None
+# A run that stopped at its time limit puts its own job back into the queue, which is no retry. Where a cluster forbids
+# that, Snakemake submits it again. A run that makes no progress stops itself. Not in the job: it would repeat there.
+TRAIN_RETRIES = 20 if SUBMITS else None
+# A local job has no time limit.
+TIME_LIMIT = " --time-limit-min {resources.runtime}" if workflow.remote_exec else ""
+
+# Without this, as many local jobs run at once as there are cores, however few the GPUs are. `--resources gpu=N` wins.
+if workflow.is_main_process and not SUBMITS and not workflow.output_settings.dryrun:
+    if "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", len(gpus.visible()))
+
 
 def one_of(names):
     """A wildcard constraint that matches exactly these names."""

@@ -16,6 +16,7 @@ rule train:
         f"{STUDY}/logs/train/{{scale}}/{{run}}.log",
     benchmark:
         f"{STUDY}/timings/train/{{scale}}/{{run}}.tsv"
+    retries: TRAIN_RETRIES
     conda:
         ENVIRONMENT
     threads: train_resource("cpus")
@@ -25,12 +26,16 @@ rule train:
         runtime=train_resource("runtime_min"),
         loader_workers=lambda wildcards: run_of(wildcards).recipe.loader.workers,
         checkpoint_every_steps=lambda wildcards: run_of(wildcards).recipe.checkpoint_every_steps,
+        checkpoint_every_minutes=lambda wildcards: run_of(wildcards).recipe.checkpoint_every_minutes,
     params:
         settings=lambda wildcards: settings_file("train", stage_settings.train(study, wildcards.scale, wildcards.run)),
         tasks="results/tasks",
         shards=subpath(input.manifest, parent=True),
         folder=subpath(output.weights, parent=True),
     shell:
-        "amorlip train --settings {params.settings:q} --shards {params.shards:q} --output {params.folder:q}"
+        # `exec` and no pipe: signals and the exit code pass unchanged. --log: Snakemake deletes a log that it knows.
+        "exec amorlip train --settings {params.settings:q} --shards {params.shards:q} --output {params.folder:q}"
         " --tasks {params.tasks:q} --workers {resources.loader_workers}"
-        " --checkpoint-every-steps {resources.checkpoint_every_steps} 2>&1 | tee {log:q}"
+        " --checkpoint-every-steps {resources.checkpoint_every_steps}"
+        " --checkpoint-every-minutes {resources.checkpoint_every_minutes} --gpus {resources.gpu}"
+        " --log {log:q} --wait" + TIME_LIMIT

@@ -1,0 +1,76 @@
+"""GPUs of this machine for one process: no two processes of amorlip use the same one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TextIO
+
+from amorlip.common import files, slurm
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+POLL_S = 5
+_held: list[TextIO] = []
+"""Open files whose locks this process holds until it ends."""
+
+
+def visible() -> list[str]:
+    """The GPUs that this process may use, by index or UUID: those of CUDA_VISIBLE_DEVICES, else all of the machine."""
+    if (given := os.environ.get(VISIBLE)) is not None:
+        return [name.strip() for name in given.split(",") if name.strip()]
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False).stdout
+    return [str(number) for number, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
+
+
+def claim(count: int) -> None:
+    """Set CUDA_VISIBLE_DEVICES to `count` GPUs that no other process has claimed; waits until there are so many.
+
+    Each is held by a lock file until this process ends, however it ends. If fewer than `count` are visible at all, the
+    variable is left as it is: what uses the GPUs then says what is missing.
+    """
+    names = visible()
+    if len(names) < count:
+        return
+    taken = _lock(names, count)
+    if len(taken) < count:
+        print(f"{count} of the GPUs {', '.join(names)} are needed, and other processes use them; waiting",
+              file=sys.stderr, flush=True)  # fmt: skip
+    while len(taken) < count:
+        time.sleep(POLL_S)
+        taken = _lock(names, count)
+    _held.extend(taken.values())
+    os.environ[VISIBLE] = ",".join(taken)
+
+
+def _lock(names: list[str], count: int) -> dict[str, TextIO]:
+    """`count` of the GPUs with their locked files; none, if fewer are free."""
+    folder = _folder()
+    folder.mkdir(exist_ok=True)
+    taken: dict[str, TextIO] = {}
+    for name in names:
+        if len(taken) == count:
+            break
+        file = (folder / name.replace("/", "_")).open("a")
+        if files.lock(file):
+            taken[name] = file
+        else:
+            file.close()
+    if len(taken) < count:
+        for file in taken.values():
+            file.close()
+        return {}
+    return taken
+
+
+def _folder() -> Path:
+    """One for each Slurm job: with cgroups, the first GPU of every job is number 0."""
+    parts = ["amorlip-gpus", str(os.getuid()), slurm.job_id()]
+    return Path(tempfile.gettempdir()) / "-".join(part for part in parts if part)
