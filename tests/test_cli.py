@@ -88,10 +88,11 @@ def test_an_option_that_is_left_out_is_the_recipes(tmp_path, monkeypatch, given)
     monkeypatch.setattr(loop, "train", lambda run, *arguments, **_: trained.append(run.recipe))
     command = ["train", "--settings", json.dumps({"run": run}), "--shards", "x", "--output", "y"]
     cli.main(command)
-    cli.main([*command, "--workers", "2", "--checkpoint-every-steps", "3"])
+    cli.main([*command, "--workers", "2", "--checkpoint-every-steps", "3", "--checkpoint-every-minutes", "4"])
     expected = Recipe.model_validate(recipe)
     assert trained[0] == expected and given == (expected.loader.workers == 5)
     assert (trained[1].loader.workers, trained[1].checkpoint_every_steps) == (2, 3)
+    assert trained[1].checkpoint_every_minutes == 4
 
 
 @pytest.mark.parametrize("keys", [{}, {"threads": 5, "timeout_s": 6}])

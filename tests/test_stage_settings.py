@@ -71,6 +71,7 @@ CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
     ("recipe loader.workers", scale(recipe={"loader": {"workers": 3}}), set()),
     ("recipe loader.shuffle_window", scale(recipe={"loader": {"shuffle_window": 3}}), TRAIN),
     ("recipe checkpoint_every_steps", scale(recipe={"checkpoint_every_steps": 7}), set()),
+    ("recipe checkpoint_every_minutes", scale(recipe={"checkpoint_every_minutes": 7}), set()),
     ("recipe epoch_tasks", scale(recipe={"epoch_tasks": ["digits"]}), TRAIN),
     ("settings", scale(methods={"amorlip_l2log": {"settings": {"beta_max": 0.7}}}), {"train amorlip_l2log"}),
     ("train_resources", scale(train_resources={"mem_mb": 999}), set()),

@@ -77,9 +77,10 @@ def requeue(after: str | None = None) -> str | None:
     if own is None:
         return "this is no Slurm job"
     try:
-        state = _describe().get("JobState", "unknown")
-        if state not in REQUEUED_STATES:
-            return f"its state is {state}"
+        job = _describe()
+        # after its time limit a job is COMPLETING, as a cancelled one is
+        if job.get("JobState") not in REQUEUED_STATES and job.get("Reason") != "TimeLimit":
+            return f"its state is {job.get('JobState', 'unknown')}, with reason {job.get('Reason', 'unknown')}"
         _scontrol("requeue", own)
         if after is not None:
             _scontrol("update", f"JobId={own}", f"Dependency=afterany:{after}")

@@ -111,7 +111,7 @@ def _wait_for_other(output: Path, limit: Limit) -> None:
                 told = True
                 if (job := other.get("job")) and _requeue(after=job):
                     raise signals.Interrupted
-            if request.signal or limit.is_near():
+            if request.reason or limit.is_near():
                 _requeue()
                 raise signals.Interrupted
             time.sleep(POLL_S)

@@ -132,7 +132,9 @@ class Trainer:
     def _due(self, request: StopRequest) -> int:
         """What this rank would do now, after a step: nothing (0), SAVE or LEAVE."""
         epoch_ends = self._epoch_ends()
-        if request.signal or self.limit.is_near(self.slowest_evaluation_s if epoch_ends else 0.0):
+        if request.reason is None and self.limit.is_near(self.slowest_evaluation_s if epoch_ends else 0.0):
+            request.reason = "the job's time limit is near"
+        if request.reason:
             return LEAVE
         elapsed_s = time.monotonic() - self.saved_at
         steps, minutes = self.recipe.checkpoint_every_steps, self.recipe.checkpoint_every_minutes
@@ -239,10 +241,9 @@ class Trainer:
             ) from error
 
     def _leave(self, request: StopRequest) -> None:
-        near = "the job's time limit is near" if self.limit.is_near() else "a signal to another rank"
         logger.info(
             "%s: stopped after step %d of %d with a checkpoint (exit code %d); start again to resume",
-            request.signal or near,
+            request.reason or "a signal to another rank",
             self.step,
             self.session.steps,
             signals.EXIT_CODE,

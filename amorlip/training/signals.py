@@ -21,13 +21,13 @@ class Interrupted(SystemExit):
 
 
 class StopRequest:
-    """Whether a scheduler has asked this process to stop, and by which signal."""
+    """Whether this process should stop, and why: a scheduler's signal, or what else someone writes here."""
 
     def __init__(self) -> None:
-        self.signal: str | None = None
+        self.reason: str | None = None
 
     def _receive(self, number: int, _frame: object) -> None:
-        self.signal = signal.Signals(number).name
+        self.reason = signal.Signals(number).name
 
 
 @contextmanager

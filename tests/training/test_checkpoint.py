@@ -132,7 +132,8 @@ def test_key_changes_with_what_decides_the_weights_only(make_run):
         return checkpoint.key(make_run(**recipe), digest, architecture or {"width": 1})
 
     same = [
-        key(loader={"workers": 3}), key(checkpoint_every_steps=1), key(log_every_steps=1), key(on_nonfinite="skip")
+        key(loader={"workers": 3}), key(checkpoint_every_steps=1),
+        key(checkpoint_every_minutes=1), key(log_every_steps=1), key(on_nonfinite="skip")
     ]  # fmt: skip
     other = [key(seed=1), key(epochs=4), key(threads_per_rank=2), key("e"), key(architecture={"width": 2})]
     other += [key(loader={"workers": 0, "shuffle_window": 1}), key(epoch_tasks=["openmoji"])]

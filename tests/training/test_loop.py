@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from amorlip.objectives.base import Loss
 from amorlip.training import checkpoint, loop, restart, signals
 from amorlip.training import records as training_records
 from amorlip.training.journal import Journal
+from amorlip.training.limit import Limit
 from amorlip.training.records import Provenance
 
 CLOCKS = {"training_seconds", "wall_seconds"}
@@ -111,6 +114,81 @@ def test_an_interrupted_run_ends_in_the_same_weights(finished, corpus, tmp_path,
     assert place in (tmp_path / "train.log").read_text()
     assert weights(tmp_path) == weights(output)
     assert records(tmp_path) == records(output)
+
+
+def test_a_run_leaves_before_its_limit_and_ends_in_the_same_weights(finished, corpus, tmp_path, monkeypatch):
+    """In the middle of an epoch; then before an evaluation that would take too long; then without a limit."""
+    run, output = finished
+    with monkeypatch.context() as patch:
+        end_limit_at(patch, 7)
+        with pytest.raises(signals.Interrupted):
+            loop.train(run, corpus, tmp_path, {})
+    with monkeypatch.context() as patch:
+        evaluation_takes(patch, 60 * 60)
+        with pytest.raises(signals.Interrupted):
+            loop.train(run, corpus, tmp_path, {}, limit=Limit(minutes=30))
+    log = (tmp_path / "train.log").read_text()
+    assert "the job's time limit is near: stopped after step 7 of 15" in log
+    assert "the job's time limit is near: stopped after step 10 of 15" in log
+    loop.train(run, corpus, tmp_path, {})
+    assert (weights(tmp_path), records(tmp_path)) == (weights(output), records(output))
+
+
+def end_limit_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Within update number `step`, the job's time limit comes near."""
+    original = loop.Trainer._train_on
+
+    def train_on(self, batch, index):
+        original(self, batch, index)
+        if index + 1 == step:
+            self.limit.end = time.time()
+
+    monkeypatch.setattr(loop.Trainer, "_train_on", train_on)
+
+
+def evaluation_takes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The evaluation of an earlier epoch took so long."""
+    original = loop.Trainer.train
+
+    def train(self, request):
+        self.slowest_evaluation_s = seconds
+        original(self, request)
+
+    monkeypatch.setattr(loop.Trainer, "train", train)
+
+
+def test_checkpoints_by_time(corpus, make_run, tmp_path, monkeypatch):
+    """Every step takes 25 s: a checkpoint after each third one, besides those at the ends of epochs (5 and 10)."""
+    clock, saved = itertools.count(0, 25), []
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    now = [0]
+    train_on, save = loop.Trainer._train_on, checkpoint.Checkpoints.save
+
+    def slow(self, batch, step):
+        now[0] = next(clock)
+        train_on(self, batch, step)
+
+    monkeypatch.setattr(loop.Trainer, "_train_on", slow)
+    monkeypatch.setattr(
+        checkpoint.Checkpoints, "save", lambda self, step, state: (saved.append(step), save(self, step, state))
+    )
+    loop.train(make_run(epochs=2, checkpoint_every_steps=100, checkpoint_every_minutes=1), corpus, tmp_path, {})
+    assert saved == [4, 5, 8, 10]
+
+
+def test_a_run_that_a_cluster_starts_again_without_progress_stops(corpus, make_run, tmp_path, monkeypatch):
+    """Outside of a Slurm job nothing starts it by itself, and it may be killed as often as one likes."""
+    monkeypatch.setattr(loop.Trainer, "_train_on", fail)
+    for job in (None, None, None, "7", "8"):
+        monkeypatch.setattr(loop.slurm, "job_id", lambda job=job: job)
+        with pytest.raises(RuntimeError, match="a broken node"):
+            loop.train(make_run(), corpus, tmp_path, {}, limit=Limit())
+    with pytest.raises(AmorlipError, match=r"no progress: the last 2 starts \(Slurm jobs 7, 8\)"):
+        loop.train(make_run(), corpus, tmp_path, {}, limit=Limit())
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("a broken node")
 
 
 def test_settings_that_change_no_weight_go_on_from_the_checkpoint(finished, corpus, make_run, tmp_path, monkeypatch):

@@ -16,9 +16,9 @@ from amorlip.training import signals
 def test_a_signal_only_leaves_a_note(number):
     before = signal.getsignal(number)
     with signals.listening() as request:
-        assert request.signal is None
+        assert request.reason is None
         os.kill(os.getpid(), number)
-        assert request.signal == signal.Signals(number).name
+        assert request.reason == signal.Signals(number).name
     assert signal.getsignal(number) is before
 
 
@@ -32,7 +32,7 @@ def test_children_never_get_the_signals():
                 os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         os.kill(os.getpid(), signal.SIGTERM)
-        assert request.signal == "SIGTERM"
+        assert request.reason == "SIGTERM"
 
 
 LEAVE_A_CHILD = """

@@ -1,0 +1,91 @@
+"""Fake GPUs are shared among processes: none is used twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from amorlip.common import gpus
+from tests.helpers import programs
+
+CLAIM = """
+import os, sys, time
+from amorlip.common import gpus
+gpus.POLL_S = 0.05
+gpus.claim(int(sys.argv[1]))
+print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+time.sleep(60)
+"""
+TWO = 'echo "GPU 0: NVIDIA H100 (UUID: GPU-a)"; echo "GPU 1: NVIDIA H100 (UUID: GPU-b)"'
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Two fake GPUs, and a function that starts a process which claims some of them."""
+    programs.install(tmp_path / "bin", monkeypatch, nvidia_smi=TWO)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(gpus.tempfile, "tempdir", None)
+    processes = []
+
+    def start(count: int, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", CLAIM, str(count)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def devices(process: subprocess.Popen[str]) -> str:
+    return process.stdout.readline().strip()
+
+
+def test_processes_get_different_gpus_and_wait_for_a_free_one(machine):
+    first, second = machine(1), machine(1)
+    taken = {devices(first), devices(second)}
+    assert taken == {"0", "1"}
+    third = machine(1)
+    assert "waiting" in third.stderr.readline() and third.poll() is None
+    first.send_signal(signal.SIGKILL)
+    assert devices(third) in taken
+    assert second.poll() is None
+
+
+def test_a_choice_of_the_user_is_respected(machine):
+    assert devices(machine(1, CUDA_VISIBLE_DEVICES="GPU-b")) == "GPU-b"
+    assert devices(machine(0, CUDA_VISIBLE_DEVICES="0,1")) == ""
+
+
+def test_no_gpu_and_all_gpus(machine):
+    assert devices(machine(0)) == ""
+    assert devices(machine(2)) == "0,1"
+
+
+def test_more_than_there_are_changes_nothing(machine):
+    assert devices(machine(3)) == "None"
+    assert devices(machine(2)) == "0,1"
+
+
+def test_the_gpus_of_a_slurm_job_are_its_own(machine):
+    """With cgroups, each job on a node sees its first GPU as number 0."""
+    jobs = [machine(1, SLURM_JOB_ID=job, CUDA_VISIBLE_DEVICES="0") for job in ("7", "8")]
+    assert [devices(job) for job in jobs] == ["0", "0"]
+
+
+def test_what_is_visible(machine, monkeypatch):
+    assert gpus.visible() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus.visible() == []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", "")
+    assert gpus.visible() == []
