@@ -246,7 +246,7 @@ STAGES = {
     ),
     "evaluate": (
         "Evaluate one model on tasks: a trained run (--run), or any OpenCLIP model (--model and --pretrained).",
-        "settings run model pretrained tasks record key folder? predictions output workers",
+        "settings run model pretrained tasks record key folder? predictions output workers gpus",
     ),
     "weights": ("Download published weights into OpenCLIP's cache.", "settings output"),
     "table": ("Write one table in four formats.", "settings name outputs"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amorlip.common import gpus as devices
 from amorlip.common.errors import AmorlipError, unknown_key
 from amorlip.config.benchmark import Task, TaskDefinition
 from amorlip.config.load import validate
@@ -31,6 +32,7 @@ def run(
     key: str | None = None,
     folder: Path | None = None,
     predictions: Path | None = None,
+    gpus: int | None = None,
 ) -> None:
     """Evaluate one model: a trained run, or any OpenCLIP model with `model` and `pretrained`.
 
@@ -46,12 +48,15 @@ def run(
         key: evaluate only this task.
         folder: with `key`, the folder of the task.
         predictions: with `key`, the parquet file; None: next to `output`.
+        gpus: GPUs to use, which no other process then uses; None: all that are visible, whoever uses them.
 
     Raises:
         AmorlipError: if the arguments are wrong, the model cannot be loaded, or a task is faulty.
     """
     if (tasks is None) == (key is None) or (key is None) != (folder is None):
         raise AmorlipError("give either --tasks, or --key and --folder")
+    if gpus is not None:
+        devices.claim(gpus)
     evaluation = validate(EvaluationSettings, settings.get("evaluation", {}), "settings: evaluation")
     evaluator_in = _evaluator_in(settings, run, model, pretrained, evaluation, workers)
     if key is not None and folder is not None:
