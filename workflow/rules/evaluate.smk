@@ -31,7 +31,8 @@ rule evaluate:
         folder=subpath(output[0], parent=True),
     shell:
         "amorlip evaluate --settings {params.settings:q} --run {params.run:q} --tasks {params.tasks:q}"
-        " --workers {resources.loader_workers} --gpus {resources.gpu} --output {params.folder:q} --record {output:q} > {log:q} 2>&1"
+        " --workers {resources.loader_workers} --gpus {resources.gpu} --output {params.folder:q}"
+        " --record {output:q} > {log:q} 2>&1"
 
 
 rule evaluate_external:
