@@ -195,7 +195,7 @@ def set_aside(folder: Path, paths: Iterable[Path], why: str) -> None:
     print(f"{folder}: {why}; {len(paths)} files moved to {target}, delete them if they are not needed", flush=True)
 
 
-def open_to_append(path: Path, mode: Literal["a", "ab"]) -> IO[Any]:
+def open_to_append(path: Path, mode: Literal["a", "a+", "ab"]) -> IO[Any]:
     """Open a file whose name others can guess, as UTF-8 in mode `a`; it is made if it does not exist.
 
     Raises AmorlipError for anything that someone may have put there to have another file overwritten: a symbolic link,
