@@ -24,7 +24,9 @@ from amorlip.common.errors import AmorlipError
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 LOCK = ".lock"
-"""Name of the file that `locked` locks."""
+"""Name of the file that `locked` locks; it stays empty."""
+HOLDER = "holder.json"
+"""Name of the file that says which process holds a folder, while it does."""
 FLOCK = "hhqqi0q"
 """Linux's struct flock: type, whence, start, length, pid."""
 SET_ASIDE = "set-aside-"
@@ -67,12 +69,17 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with _lock_file(folder) as file:
         _lock(file, folder)
-        # for `holder`; a full disk is not this function's business
+        note = folder / HOLDER
+        # for `holder`, which does without; a full disk is not this function's business
         with contextlib.suppress(OSError):
-            file.truncate(0)
-            file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "job": slurm.job_id()}))
-            file.flush()
-        yield
+            note.unlink(missing_ok=True)
+            with note.open("x", encoding="utf-8") as text:
+                json.dump({"host": socket.gethostname(), "pid": os.getpid(), "job": slurm.job_id()}, text)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                note.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -99,7 +106,7 @@ def locked_part(folder: Path, part: range, prepared: Callable[[], bool], prepare
 def _lock_file(folder: Path) -> Iterator[TextIO]:
     folder.mkdir(parents=True, exist_ok=True)
     # Opened once: when a process closes a file, it loses all its locks on it.
-    with open_to_append(folder / LOCK, "a+") as file:
+    with open_to_append(folder / LOCK, "a") as file:
         yield file
 
 
@@ -125,10 +132,10 @@ def holder(folder: Path) -> dict[str, Any] | None:
         found = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         if struct.unpack(FLOCK, found)[0] == fcntl.F_UNLCK:
             return None
-        try:
-            return dict(json.load(file))
-        except ValueError:  # it has the lock, but has not written yet
-            return {}
+    try:
+        return dict(json.loads((folder / HOLDER).read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # it has the lock, but has not written yet
+        return {}
 
 
 def lock(file: TextIO, part: range = range(0)) -> bool:
@@ -195,7 +202,7 @@ def set_aside(folder: Path, paths: Iterable[Path], why: str) -> None:
     print(f"{folder}: {why}; {len(paths)} files moved to {target}, delete them if they are not needed", flush=True)
 
 
-def open_to_append(path: Path, mode: Literal["a", "a+", "ab"]) -> IO[Any]:
+def open_to_append(path: Path, mode: Literal["a", "ab"]) -> IO[Any]:
     """Open a file whose name others can guess, as UTF-8 in mode `a`; it is made if it does not exist.
 
     Raises AmorlipError for anything that someone may have put there to have another file overwritten: a symbolic link,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 from urllib.parse import quote
 
 from amorlip.common import files
@@ -148,7 +148,7 @@ def _resume(url: str, part: Path, size: int, headers: dict[str, str]) -> None:
         if output.tell() > size:
             output.truncate(0)
             output.seek(0)
-        http_get(url, output, resume_size=output.tell(), expected_size=size, headers=headers)
+        http_get(url, cast(BinaryIO, output), resume_size=output.tell(), expected_size=size, headers=headers)
 
 
 def _checksum(file: RepoFile) -> str:

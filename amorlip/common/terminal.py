@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from amorlip.common import files
+
 
 def append_to(path: Path) -> TextIO:
     """From now on stdout and stderr go to the end of the file `path`; returns the former stderr.
@@ -18,10 +20,9 @@ def append_to(path: Path) -> TextIO:
     sys.stdout.flush()
     sys.stderr.flush()
     terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    for descriptor in (1, 2):
-        os.dup2(file, descriptor)
-    os.close(file)
+    with files.open_to_append(path, "a") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
     return terminal
 
 

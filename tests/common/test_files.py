@@ -164,6 +164,7 @@ def test_who_holds_a_folder(tmp_path):
         done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
         assert f"'pid': {os.getpid()}, 'job': None" in done.stdout, done.stderr
     assert files.holder(tmp_path) is None
+    assert only(tmp_path, ".lock") and (tmp_path / ".lock").stat().st_size == 0
 
 
 # ---------------------------------------------------------------- set_aside
