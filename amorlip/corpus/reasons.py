@@ -14,7 +14,7 @@ OTHER = "other"
 REASONS = {
     BOMB: "image has too many pixels",
     r"[Uu]nsupported pixel format": "unsupported pixel format",
-    r"image file is too large": "image file is too large",
+    r"answer is too large": "image file is too large",
     r"image too small": "image too small",
     r"not an image|[Ii]mage decoding error|image cannot be decoded|OpenCV\(": "image cannot be decoded",
     r"X-Robots-Tag": "Use of image disallowed by X-Robots-Tag directive",
@@ -23,7 +23,7 @@ REASONS = {
     r"certificate": "certificate cannot be verified",
     r"SSL|TLS|EOF occurred in violation": "TLS error",
     r"unknown url type|no host given|control characters|codec can't|nonnumeric port|label |Invalid|unknown encoding"
-    r"|file not on local host|does not appear to be an IP": "address cannot be used",
+    r"|file not on local host|not a regular file|does not appear to be an IP": "address cannot be used",
     r"Name or service|getaddrinfo|name resolution|No address associated|nodename": "host name cannot be resolved",
     r"refused": "connection refused",
     r"broke off|reset|aborted|[Bb]roken pipe|[Rr]emote end closed|IncompleteRead|incomplete": "connection broke off",

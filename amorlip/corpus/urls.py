@@ -114,7 +114,9 @@ def _usable(source: UrlList, rows: pa.Table) -> pa.Table:
     """The rows with an address and a caption. Raises AmorlipError if most have none: the columns are swapped."""
     urls = percent_encoded(rows["url"])
     rows = rows.set_column(rows.column_names.index("url"), "url", urls)
-    address = pc.match_substring_regex(urls, r"^(https?|file)://")
+    # A list from the internet must not name files of this machine.
+    schemes = "https?|file" if source.url.strip().lower().startswith("file:") else "https?"
+    address = pc.match_substring_regex(urls, rf"^({schemes})://")
     captions = pc.utf8_length(pc.utf8_trim_whitespace(rows["caption"]))
     good = rows.filter(pc.and_(address, pc.greater(captions, 0)))
     if 2 * len(good) < len(rows) or not len(good):

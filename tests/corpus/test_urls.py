@@ -71,6 +71,12 @@ def test_file_addresses(tmp_path):
     assert pq.read_table(tmp_path / "urls.parquet")["url"].to_pylist() == ["file:///x/1.png"]
 
 
+def test_only_a_list_of_this_machine_may_name_its_files(server, tmp_path):
+    server.pages["/list.tsv"] = b"file:///etc/private.png\ta\nhttp://x/1\tb\nhttp://x/2\tc\n"
+    rows = rows_of(UrlSource(train=listed(server, "list.tsv")), tmp_path)
+    assert [row["url"] for row in rows] == ["http://x/1", "http://x/2"]
+
+
 @pytest.mark.parametrize(
     ("page", "columns", "message"),
     [

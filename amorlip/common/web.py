@@ -1,0 +1,190 @@
+"""Downloads from strangers' servers that end: one deadline and one size for everything that a request leads to.
+
+Both count over redirects, headers and bodies of any status. Hosts are checked after their names are resolved, at each
+redirect. The only schemes are http and https, and file where `files` allows it, for regular files.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import os
+import socket
+import stat
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.response import addinfourl
+
+from amorlip.common.addresses import PrivateAddress, resolve
+
+CHUNK = 1 << 16
+
+
+@dataclass
+class Bounds:
+    """What is left of the time and the size of one exchange. `deadline` is on the monotonic clock [s]."""
+
+    deadline: float
+    bytes: int
+
+    def seconds(self) -> float:
+        """Time left [s]. Raises TimeoutError if there is none."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left
+
+    def count(self, received: int) -> None:
+        """Subtract what was received. Raises ValueError if it is more than what was left."""
+        self.bytes -= received
+        if self.bytes < 0:
+            raise ValueError("answer is too large")
+
+
+def opener(*, most_bytes: int, private: bool = False, files: bool = False) -> urllib.request.OpenerDirector:
+    """An opener for `urllib.request` whose `timeout` covers the exchange, and which reads at most `most_bytes` of it.
+
+    Args:
+        most_bytes: of all headers and bodies together; more is a ValueError.
+        private: also hosts that are not on the public internet.
+        files: also file:// addresses, of regular files only.
+    """
+    made = urllib.request.OpenerDirector()
+    handlers = [urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), _Http(most_bytes, private)]
+    handlers += [_Redirects(), urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor()]
+    for handler in [*handlers, *([_Files(most_bytes)] if files else [])]:
+        made.add_handler(handler)
+    return made
+
+
+class _Http(urllib.request.HTTPSHandler):
+    def __init__(self, most_bytes: int, private: bool) -> None:
+        super().__init__()
+        self.most_bytes, self.private = most_bytes, private
+
+    def http_open(self, request: Any) -> Any:
+        return self._open(_Connection, request)
+
+    def https_open(self, request: Any) -> Any:
+        return self._open(_SecureConnection, request)
+
+    http_request = urllib.request.HTTPSHandler.do_request_
+
+    def _open(self, kind: type[_Connection], request: Any) -> Any:
+        bounds = vars(request).setdefault("bounds", Bounds(time.monotonic() + request.timeout, self.most_bytes))
+        private = self.private
+        if request.has_proxy() or request._tunnel_host:
+            _check_behind_proxy(request.full_url, private)
+            private = True  # a proxy is the user's own choice, and usually in the intranet
+        return self.do_open(functools.partial(kind, bounds=bounds, private=private), request)
+
+
+def _check_behind_proxy(url: str, private: bool) -> None:
+    """The proxy resolves the name; what it would find is only known where this machine can resolve it too."""
+    try:
+        resolve(urlsplit(url).hostname or "", 0, private=private)
+    except PrivateAddress:
+        raise
+    except OSError:
+        pass
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req: Any, *answer: Any) -> Any:
+        new = super().redirect_request(req, *answer)
+        if new is not None:
+            vars(new)["bounds"] = req.bounds
+        return new
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, host: str, *, bounds: Bounds, private: bool, **options: Any) -> None:
+        super().__init__(host, **options)
+        self.bounds, self.private = bounds, private
+        self._create_connection = self._connect
+        self.response_class = functools.partial(_Response, bounds=bounds)
+
+    def _connect(self, address: tuple[str, int], *_: Any) -> socket.socket:
+        host, port = address
+        error: OSError | None = None
+        for ip in resolve(host, port, private=self.private):
+            try:
+                return socket.create_connection((ip, port), self.bounds.seconds())
+            except OSError as failed:
+                error = failed
+        raise error or OSError(f"{host} has no address")
+
+
+class _SecureConnection(_Connection, http.client.HTTPSConnection):
+    pass
+
+
+class _Response(http.client.HTTPResponse):
+    """One whose headers and body are read within the bounds, and whose `read()` allocates only what arrives."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, bounds: Bounds, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_Bounded(self.fp.detach(), bounds, sock))
+        self.bounds = bounds
+
+    def read(self, amt: int | None = None) -> bytes:
+        """As http.client's. Raises ConnectionError if the whole body is asked for and is empty or breaks off."""
+        if amt is not None:
+            return super().read(amt)
+        data = bytearray()
+        while part := self.read1(CHUNK):
+            data += part
+        if self.length:
+            raise ConnectionError("answer broke off")
+        if not data and self.status == 200:  # a redirect needs no body
+            raise ConnectionError("answer is empty")
+        return bytes(data)
+
+
+class _Bounded(io.RawIOBase):
+    def __init__(self, raw: Any, bounds: Bounds, sock: socket.socket | None = None) -> None:
+        self.raw, self.bounds, self.sock = raw, bounds, sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        seconds = self.bounds.seconds()
+        if self.sock is not None:
+            self.sock.settimeout(seconds)
+        count = self.raw.readinto(buffer) or 0
+        self.bounds.count(count)
+        return count
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+class _Files(urllib.request.BaseHandler):
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+
+    def file_open(self, request: Any) -> addinfourl:
+        if request.host not in (None, "", "localhost"):
+            raise urllib.error.URLError("file not on local host")
+        bounds = Bounds(time.monotonic() + request.timeout, self.most_bytes)
+        # Without O_NONBLOCK, opening a FIFO waits for a writer.
+        handle = os.open(urllib.request.url2pathname(request.selector), os.O_RDONLY | os.O_NONBLOCK)
+        raw = os.fdopen(handle, "rb", buffering=0, closefd=True) if _is_regular(handle) else None
+        if raw is None:
+            raise urllib.error.URLError("not a regular file")
+        return addinfourl(io.BufferedReader(_Bounded(raw, bounds)), Message(), request.full_url)
+
+
+def _is_regular(handle: int) -> bool:
+    regular = stat.S_ISREG(os.fstat(handle).st_mode)
+    if not regular:
+        os.close(handle)
+    return regular
