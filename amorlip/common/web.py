@@ -68,11 +68,11 @@ class _Http(urllib.request.HTTPSHandler):
         super().__init__()
         self.most_bytes, self.private = most_bytes, private
 
-    def http_open(self, request: Any) -> Any:
-        return self._open(_Connection, request)
+    def http_open(self, req: Any) -> Any:
+        return self._open(_Connection, req)
 
-    def https_open(self, request: Any) -> Any:
-        return self._open(_SecureConnection, request)
+    def https_open(self, req: Any) -> Any:
+        return self._open(_SecureConnection, req)
 
     http_request = urllib.request.HTTPSHandler.do_request_
 
@@ -96,8 +96,8 @@ def _check_behind_proxy(url: str, private: bool) -> None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req: Any, *answer: Any) -> Any:
-        new = super().redirect_request(req, *answer)
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
         if new is not None:
             vars(new)["bounds"] = req.bounds
         return new
@@ -108,7 +108,7 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(host, **options)
         self.bounds, self.private = bounds, private
         self._create_connection = self._connect
-        self.response_class = functools.partial(_Response, bounds=bounds)
+        vars(self)["response_class"] = functools.partial(_Response, bounds=bounds)  # declared as a class, only called
 
     def _connect(self, address: tuple[str, int], *_: Any) -> socket.socket:
         host, port = address
