@@ -103,7 +103,7 @@ def locked_part(folder: Path, part: range, prepared: Callable[[], bool], prepare
 
 
 @contextmanager
-def _lock_file(folder: Path) -> Iterator[TextIO]:
+def _lock_file(folder: Path) -> Iterator[IO[Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     # Opened once: when a process closes a file, it loses all its locks on it.
     with open_to_append(folder / LOCK, "a") as file:
