@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, TextIO
+from typing import IO, Any, Literal, TextIO, cast
 
 from amorlip.common import slurm
 from amorlip.common.errors import AmorlipError
@@ -103,11 +103,11 @@ def locked_part(folder: Path, part: range, prepared: Callable[[], bool], prepare
 
 
 @contextmanager
-def _lock_file(folder: Path) -> Iterator[IO[Any]]:
+def _lock_file(folder: Path) -> Iterator[TextIO]:
     folder.mkdir(parents=True, exist_ok=True)
     # Opened once: when a process closes a file, it loses all its locks on it.
     with open_to_append(folder / LOCK, "a") as file:
-        yield file
+        yield cast(TextIO, file)
 
 
 def _lock(file: TextIO, folder: Path, part: range = range(0), wait_s: float = 0) -> None:
