@@ -38,4 +38,4 @@ rule train:
         " --tasks {params.tasks:q} --workers {resources.loader_workers}"
         " --checkpoint-every-steps {resources.checkpoint_every_steps}"
         " --checkpoint-every-minutes {resources.checkpoint_every_minutes} --gpus {resources.gpu}"
-        " --log {log:q} --wait" + TIME_LIMIT
+        f" --log {{log:q}} --wait{TIME_LIMIT}"
