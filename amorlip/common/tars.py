@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from amorlip.common.errors import AmorlipError, one_line
 
@@ -134,9 +134,18 @@ def _is_meaningful(records: bytes) -> bool:
     return any(word in records for word in MEANINGFUL)
 
 
+class _Header(tarfile.TarInfo):
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        if info.size < 0:  # tarfile would go back to what it has read, for ever
+            raise tarfile.ReadError("a header has a negative size")
+        return info
+
+
 def _by_tarfile(file: BinaryIO, position: int, end: int) -> Iterator[tuple[str, int, int]]:
     file.seek(position)
-    with tarfile.open(fileobj=file, mode="r:") as tar:
+    with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as tar:
         for info in tar:
             # A sparse file of a few bytes may stand for terabytes of zeros.
             if info.isfile() and not info.issparse():

@@ -169,3 +169,16 @@ def test_a_damaged_header(tmp_path, folders):
     path.write_bytes(data)
     with pytest.raises(AmorlipError, match="0.tar cannot be read"):
         list(samples(path))
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", [b"0", b"5", b"x", b"L", b"S", b"Z"])
+def test_a_negative_size_is_refused(tmp_path, kind):
+    """In base 256: the reader would go back to what it has read, for ever."""
+    info = tarfile.TarInfo("a.png")
+    info.type, info.size = kind, -1024
+    block = info.tobuf(tarfile.GNU_FORMAT)
+    plain = tarfile.TarInfo("b.png").tobuf(tarfile.USTAR_FORMAT)
+    (tmp_path / "0.tar").write_bytes(plain + block + bytes(2048))
+    with pytest.raises(AmorlipError, match=r"0\.tar cannot be read"):
+        by_us(tmp_path / "0.tar")
