@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, TextIO, cast
+from typing import IO, Any, Literal
 
 from amorlip.common import slurm
 from amorlip.common.errors import AmorlipError
@@ -103,14 +103,14 @@ def locked_part(folder: Path, part: range, prepared: Callable[[], bool], prepare
 
 
 @contextmanager
-def _lock_file(folder: Path) -> Iterator[TextIO]:
+def _lock_file(folder: Path) -> Iterator[IO[str]]:
     folder.mkdir(parents=True, exist_ok=True)
     # Opened once: when a process closes a file, it loses all its locks on it.
     with open_to_append(folder / LOCK, "a") as file:
-        yield cast(TextIO, file)
+        yield file
 
 
-def _lock(file: TextIO, folder: Path, part: range = range(0), wait_s: float = 0) -> None:
+def _lock(file: IO[str], folder: Path, part: range = range(0), wait_s: float = 0) -> None:
     """Lock the bytes `part` of an opened file; without a part, all that a file can have."""
     deadline = time.monotonic() + wait_s
     while not lock(file, part):
@@ -138,7 +138,7 @@ def holder(folder: Path) -> dict[str, Any] | None:
         return {}
 
 
-def lock(file: TextIO, part: range = range(0)) -> bool:
+def lock(file: IO[str], part: range = range(0)) -> bool:
     """Lock the bytes `part` of an open file, or all, until it is closed; False if another process holds some of them.
 
     Raises OSError if the file system has no locks.
