@@ -155,7 +155,7 @@ def test_frozen_statistics_come_back():
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> Path:
-    """C++ headers are compiled once a cache, which takes most of the time."""
+    """One cache for all tests of this file."""
     return tmp_path_factory.mktemp("compiled")
 
 
@@ -210,6 +210,8 @@ def test_what_cannot_be_compiled_runs_uncompiled_with_a_warning(cache, caplog):
     assert_close(ours, gradients(plain), 0.0)
 
 
+# without precompiled headers, a loaded machine takes minutes
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "recompute"), [("tiny_transformer", False), ("tiny", False), ("tiny", True)])
 def test_compiled_towers_give_the_same(name, recompute, cache, caplog):
