@@ -234,6 +234,7 @@ LOSS_TOLERANCE = 0.02
 """Largest distance of a logged loss between float32 and bfloat16 with compiled towers, as a fraction of the loss."""
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["clip", "amorlip_l2log"])
 def test_bfloat16_and_compiled_towers_train_as_float32(objective, corpus, tmp_path, monkeypatch, cache):
