@@ -18,7 +18,8 @@ pytestmark = pytest.mark.workflow
 
 FROZEN = Path(__file__).with_name("paper_jobs.csv")
 COLUMNS = ("rule", "jobs", "cpus", "gpu", "mem_mb", "runtime")
-CPU_SECONDS = 8
+# It takes 6 to 7 s; twice that, because a machine with other work counts more for the same instructions.
+CPU_SECONDS = 16
 JOB = re.compile(r"^(?:local)?rule (\w+):\n(.*?)(?=^Shell command|^\[|\Z)", re.MULTILINE | re.DOTALL)
 
 
