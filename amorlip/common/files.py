@@ -27,7 +27,7 @@ LOCK = ".lock"
 """Name of the file that `locked` locks; it stays empty."""
 HOLDER = "holder.json"
 """Name of the file that says which process holds a folder, while it does."""
-FLOCK = "hhqqi0q"
+FLOCK = "hhqqi4x"
 """Linux's struct flock: type, whence, start, length, pid."""
 SET_ASIDE = "set-aside-"
 """Beginning of the name of a folder with files that its parent folder should no longer hold."""
@@ -124,18 +124,29 @@ def holder(folder: Path) -> dict[str, Any] | None:
 
     Not for a process that holds it itself: it would lose its lock.
     """
-    path = folder / LOCK
-    if not path.exists():
+    if lock_owner(folder) is None:
         return None
-    with path.open(encoding="utf-8") as file:
-        # only asked, not tried: a process that wants the lock at this moment must not be refused
-        found = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-        if struct.unpack(FLOCK, found)[0] == fcntl.F_UNLCK:
-            return None
     try:
         return dict(json.loads((folder / HOLDER).read_text(encoding="utf-8")))
     except (OSError, ValueError):  # it has the lock, but has not written yet
         return {}
+
+
+def lock_owner(folder: Path) -> int | None:
+    """The id of the process that holds `folder`; None if there is none, or if this is unknown.
+
+    On a shared disk, the process may be of another machine.
+
+    Not for a process that holds it itself: it would lose its lock.
+    """
+    try:
+        with (folder / LOCK).open("rb") as file:
+            # only asked, not tried: a process that wants the lock at this moment must not be refused
+            found = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError:
+        return None
+    kind, *_, process = struct.unpack(FLOCK, found)
+    return None if kind == fcntl.F_UNLCK else process
 
 
 def lock(file: IO[str], part: range = range(0)) -> bool:

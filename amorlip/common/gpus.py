@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from amorlip.common import files, slurm
+from amorlip.common.errors import AmorlipError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL_S = 5
-_held: list[TextIO] = []
+_held: list[IO[str]] = []
 """Open files whose locks this process holds until it ends."""
 
 
@@ -50,15 +52,14 @@ def claim(count: int) -> None:
     os.environ[VISIBLE] = ",".join(taken)
 
 
-def _lock(names: list[str], count: int) -> dict[str, TextIO]:
+def _lock(names: list[str], count: int) -> dict[str, IO[str]]:
     """`count` of the GPUs with their locked files; none, if fewer are free."""
     folder = _folder()
-    folder.mkdir(exist_ok=True)
-    taken: dict[str, TextIO] = {}
+    taken: dict[str, IO[str]] = {}
     for name in names:
         if len(taken) == count:
             break
-        file = (folder / name.replace("/", "_")).open("a")
+        file = files.open_to_append(folder / name.replace("/", "_"), "a")
         if files.lock(file):
             taken[name] = file
         else:
@@ -71,6 +72,14 @@ def _lock(names: list[str], count: int) -> dict[str, TextIO]:
 
 
 def _folder() -> Path:
-    """One for each Slurm job: with cgroups, the first GPU of every job is number 0."""
+    """One for each Slurm job: with cgroups, the first GPU of every job is number 0.
+
+    Raises AmorlipError if it is not this user's alone: its name can be guessed, and others could hold its locks.
+    """
     parts = ["amorlip-gpus", str(os.getuid()), slurm.job_id()]
-    return Path(tempfile.gettempdir()) / "-".join(part for part in parts if part)
+    folder = Path(tempfile.gettempdir()) / "-".join(part for part in parts if part)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise AmorlipError(f"{folder} can be changed by others; delete it, or set TMPDIR to a folder of your own")
+    return folder

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.response import addinfourl
 
-from amorlip.common.addresses import PrivateAddress, resolve
+from amorlip.common.hosts import PrivateAddress, resolve
 
 CHUNK = 1 << 16
 

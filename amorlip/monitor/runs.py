@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,22 +54,3 @@ def progress(folder: Path) -> Progress | None:
     epochs = [entry for entry in entries if isinstance(entry, EpochRecord)]
     age = time.time() - newest.stat().st_mtime
     return Progress(entries[0], steps[-1] if steps else None, epochs[-1] if epochs else None, age)
-
-
-_FLOCK = "hhqqi4x"
-"""struct flock of Linux: type, whence, start, length, process."""
-
-
-def locked_by(folder: Path) -> int | None:
-    """The process that writes to a run's folder (see `common.files.locked`), None if there is none.
-
-    The lock is only asked for, never taken: a run that starts at this moment must find it free. On another machine's
-    disk, the process may be one of that machine.
-    """
-    try:
-        with (folder / ".lock").open("rb") as file:
-            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            kind, *_, process = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
-    except OSError:
-        return None
-    return None if kind == fcntl.F_UNLCK else process

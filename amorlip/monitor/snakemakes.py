@@ -27,7 +27,7 @@ def _log_of(run_id: str, logs: list[Path]) -> Path | None:
 
 def _why(log: Path | None) -> str | None:
     if log is None:
-        return "there is no log of the Snakemake that submitted it"
+        return "the log of the Snakemake that submitted it is missing"
     text = log.read_text(encoding="utf-8", errors="replace")
     if re.search(r"^Complete log\(s\): ", text, re.MULTILINE):
         return "the Snakemake that submitted it has ended"

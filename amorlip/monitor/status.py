@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from amorlip.common import files
 from amorlip.common.errors import AmorlipError
 from amorlip.config.run import Run
 from amorlip.monitor import slurm, snakemakes
-from amorlip.monitor.runs import WEIGHTS, Progress, locked_by, progress
+from amorlip.monitor.runs import WEIGHTS, Progress, progress
 from amorlip.monitor.slurm import Job
 from amorlip.monitor.text import table
 from amorlip.study import Study
@@ -78,7 +79,7 @@ def _status(study: Study, run: Run, folder: Path, jobs: Sequence[Job]) -> RunSta
 
 
 def _state(output: Path, log: Path, found: Progress | None, job: Job | None) -> tuple[str, str]:
-    process = locked_by(output)
+    process = files.lock_owner(output)
     if process is not None:
         return "training", "" if job else f"process {process}"
     if (output / WEIGHTS).is_file():

@@ -18,8 +18,8 @@ from amorlip.tasks.record import RECORD
 from amorlip.tasks.verify import verified_record
 from amorlip.training import signals
 from amorlip.training.limit import Limit
+from amorlip.training.records import LOG
 
-LOG = "train.log"
 POLL_S = 2
 """Between two looks at whether another process still trains the run."""
 

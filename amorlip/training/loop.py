@@ -31,12 +31,12 @@ from amorlip.training import (
 )
 from amorlip.training.journal import Journal
 from amorlip.training.limit import Limit
+from amorlip.training.records import LOG
 from amorlip.training.session import Session
 from amorlip.training.signals import StopRequest
 
 logger = logging.getLogger(__name__)
 
-LOG = "train.log"
 EVALUATION_BATCH = 256
 """Most images or texts per forward pass of the evaluation inside training."""
 

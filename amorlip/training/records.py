@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.records import JsonRecord
 
+LOG = "train.log"
+"""Name of the log in a run's folder."""
 Number = float | None
 """null where it was not finite."""
 

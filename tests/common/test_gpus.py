@@ -76,6 +76,26 @@ def test_more_than_there_are_changes_nothing(machine):
     assert devices(machine(2)) == "0,1"
 
 
+def test_a_folder_that_others_can_change_is_refused(machine, tmp_path):
+    """Its name in a shared /tmp can be guessed: someone else may have made it, or a link to somewhere."""
+    folder = tmp_path / f"amorlip-gpus-{os.getuid()}"
+    for make in (lambda: folder.mkdir(), lambda: folder.symlink_to(tmp_path / "bin")):
+        make()
+        if not folder.is_symlink():
+            folder.chmod(0o777)
+        process = machine(1)
+        assert "can be changed by others; delete it" in process.communicate()[1] and process.returncode == 1
+        folder.unlink() if folder.is_symlink() else folder.rmdir()
+
+
+def test_a_planted_link_is_not_followed(machine, tmp_path):
+    folder = tmp_path / f"amorlip-gpus-{os.getuid()}"
+    folder.mkdir(mode=0o700)
+    (folder / "0").symlink_to(tmp_path / "victim")
+    assert "is a link or not a regular file" in machine(1).communicate()[1]
+    assert not (tmp_path / "victim").exists()
+
+
 def test_the_gpus_of_a_slurm_job_are_its_own(machine):
     """With cgroups, each job on a node sees its first GPU as number 0."""
     jobs = [machine(1, SLURM_JOB_ID=job, CUDA_VISIBLE_DEVICES="0") for job in ("7", "8")]

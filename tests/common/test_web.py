@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 
 from amorlip.common import web
-from amorlip.common.addresses import is_public
+from amorlip.common.hosts import is_public
 
 
 def answered(*parts: bytes, pause_s: float = 0.0) -> str:
@@ -77,7 +77,7 @@ def test_private_addresses_in_other_forms(address):
 def test_a_redirect_is_checked_again(monkeypatch):
     url = answered(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://10.0.0.1:9/\r\n\r\n", b"")
     port = url.split(":")[-1]
-    monkeypatch.setattr("amorlip.common.addresses.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("amorlip.common.hosts.is_public", lambda address: address == "127.0.0.1")
     with pytest.raises(OSError, match="10.0.0.1 has a private address"):
         read(f"http://127.0.0.1:{port}")
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from amorlip import cli
+from amorlip.common import files
 from amorlip.monitor import slurm as slurm_commands
-from amorlip.monitor.runs import locked_by
 from amorlip.training import records
 from amorlip.training.records import EpochRecord, RunRecord, StepRecord
 
@@ -72,7 +72,7 @@ def test_a_run_that_trains_on_this_machine(capsys, slurm):
     with subprocess.Popen([sys.executable, "-c", HOLD, f"{RUN}/clip-seed0"], stdin=-1, stdout=-1, text=True) as held:
         assert held.stdout and held.stdout.readline() == "held\n"
         row = line(shown(capsys), "demo/clip-seed0")
-        assert locked_by(Path(f"{RUN}/clip-seed0")) == held.pid
+        assert files.lock_owner(Path(f"{RUN}/clip-seed0")) == held.pid
         held.communicate()
     # half of the run is left: 210 steps, one a second
     assert row.split()[1:5] == ["training", "7/14", "210/420", "256"] and row.split()[5] in (
@@ -81,7 +81,7 @@ def test_a_run_that_trains_on_this_machine(capsys, slurm):
         "0:03:28",
     )
     assert "0.5123" in row and "openmoji acc1 0.0554" in row
-    assert locked_by(Path(f"{RUN}/clip-seed0")) is None
+    assert files.lock_owner(Path(f"{RUN}/clip-seed0")) is None
     assert "stopped" in line(shown(capsys), "demo/clip-seed0")
 
 
@@ -154,7 +154,7 @@ def test_orphans_are_jobs_whose_snakemake_has_gone(capsys, slurm):
     snakemake_log(end=f"Complete log(s): {log}\n", host="another-login-node")
     assert "has ended" in line(shown(capsys), "orphan")
     log.unlink()
-    assert "there is no log" in line(shown(capsys), "orphan")
+    assert "the log of the Snakemake that submitted it is missing" in line(shown(capsys), "orphan")
 
 
 def test_a_slurm_that_does_not_answer_is_one_line(capsys, slurm):

@@ -154,7 +154,11 @@ def test_a_state_with_the_former_latched_threshold_is_still_read(build):
     optimizer = build(model)
     one_step(optimizer, model)
     state = {**copy.deepcopy(optimizer.state_dict()), "scale_dropped": torch.tensor(True)}
-    build(Toy(bias=False)).load_state_dict(state)
+    other = build(Toy(bias=False))
+    other.load_state_dict(state)
+    assert "scale_dropped" not in other.state_dict()
+    for entry, expected in zip(other.adamw.state.values(), optimizer.adamw.state.values(), strict=True):
+        assert torch.equal(entry["exp_avg_sq"], expected["exp_avg_sq"])
 
 
 def test_a_fixed_logit_scale_is_left_alone(build):

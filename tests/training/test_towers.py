@@ -115,6 +115,7 @@ def test_the_flash_kernel_takes_every_attention(name):
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION), torch.autocast("cuda", torch.bfloat16):
         loss = model.encode_image(images).sum() + model.encode_text(tokens).sum()
     loss.backward()
+    assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
 
 
 # ---------------------------------------------------------------- activations

@@ -1,4 +1,4 @@
-"""Which network addresses a list of strangers may name: public ones, so that no page of an intranet is downloaded."""
+"""Which hosts are on the public internet, and which IP addresses they have."""
 
 from __future__ import annotations
 
@@ -34,7 +34,5 @@ def resolve(host: str, port: int, *, private: bool) -> list[str]:
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     usable = [address for address in found if private or is_public(address)]
     if not usable:
-        raise PrivateAddress(
-            f"{host} has a private address ({found[0]}); allow_private_addresses of the corpus's urls allows it"
-        )
+        raise PrivateAddress(f"{host} has a private address ({found[0]}), and only public ones are allowed")
     return usable
