@@ -26,10 +26,10 @@ $(VENV)/.complete: envs/requirements.lock envs/bootstrap.lock pyproject.toml
 demo: setup
 	snakemake
 
-# Two processes: most tests wait for programs that they start. A file's tests stay together and share its fixtures.
 slurm-demo: demo
 	python -m tests.helpers.slurm_demo
 
+# Two processes: most tests wait for programs that they start. A file's tests stay together and share its fixtures.
 test: setup
 	pytest --numprocesses 2 --dist loadfile
 

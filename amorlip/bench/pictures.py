@@ -68,7 +68,7 @@ def write_split(folder: Path, picture: Callable[[int], bytes], ending: str, pair
     shards = ["00000.tar"]
     record = DownloadRecord(source="mirror", split="train", requested=pairs, downloaded=pairs, failed={}, shards=shards)
     record.write(folder / DOWNLOAD)
-    mirror = MirrorSource(repository="none", train="*.tar", validation="none")
+    mirror = MirrorSource(repository="made/up", train="*.tar", validation="none")
     corpus = Corpus(title="made up", source="mirror", mirror=mirror)
     build_manifest("made-up", corpus, "train", folder)
     return round(sum(map(len, images)) / pairs)
