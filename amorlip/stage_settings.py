@@ -41,7 +41,11 @@ def shards(study: Study, corpus: str) -> dict[str, Any]:
 
 
 def _corpus(study: Study, corpus: str, *unneeded: str) -> dict[str, Any]:
-    return study.corpora[corpus].deciding(*unneeded)
+    settings = study.corpora[corpus].deciding(*unneeded)
+    # The default is left out, as it was before lists had this key.
+    if settings["urls"] and not settings["urls"]["allow_private_addresses"]:
+        del settings["urls"]["allow_private_addresses"]
+    return settings
 
 
 def tasks(study: Study, task: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import stat
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Callable
 from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,49 +24,68 @@ from urllib.response import addinfourl
 from amorlip.common.hosts import PrivateAddress, resolve
 
 CHUNK = 1 << 16
+WINDOW_S = 60
+"""Over which the speed of an answer is measured."""
 
 
-@dataclass
 class Bounds:
-    """What is left of the time and the size of one exchange. `deadline` is on the monotonic clock [s]."""
+    """What is left of the time and the size of one exchange.
 
-    deadline: float
-    bytes: int
+    Args:
+        timeout: for the whole exchange [s].
+        most_bytes: of all headers and bodies together.
+        least_speed: mean over WINDOW_S [bytes/s]. With 0, only `timeout` bounds how long an answer may pause.
+    """
+
+    def __init__(self, timeout: float, most_bytes: int, least_speed: int = 0) -> None:
+        now = time.monotonic()
+        self.deadline, self.most_bytes, self.least_speed = now + timeout, most_bytes, least_speed
+        self.received, self.window_end, self.before_window = 0, now + WINDOW_S, 0
 
     def seconds(self) -> float:
-        """Time left [s]. Raises TimeoutError if there is none."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
+        """How long the next byte may take [s]. Raises TimeoutError if there is no time left, or the answer is slow."""
+        now = time.monotonic()
+        if now >= self.deadline:
             raise TimeoutError("timed out")
-        return left
+        if not self.least_speed:
+            return self.deadline - now
+        if now >= self.window_end:
+            if self.received - self.before_window < self.least_speed * WINDOW_S:
+                raise TimeoutError(f"timed out: fewer than {self.least_speed} bytes/s arrive")
+            self.window_end, self.before_window = now + WINDOW_S, self.received
+        return min(self.deadline - now, WINDOW_S)
 
     def count(self, received: int) -> None:
-        """Subtract what was received. Raises ValueError if it is more than what was left."""
-        self.bytes -= received
-        if self.bytes < 0:
-            raise ValueError("answer is too large")
+        """Count what was received. Raises ValueError if that is too much."""
+        self.received += received
+        if self.received > self.most_bytes:
+            raise ValueError(f"answer is too large: more than {self.most_bytes / 2**20:g} MiB")
 
 
-def opener(*, most_bytes: int, private: bool = False, files: bool = False) -> urllib.request.OpenerDirector:
+def opener(
+    *, most_bytes: int, private: bool = False, files: bool = False, least_speed: int = 0
+) -> urllib.request.OpenerDirector:
     """An opener for `urllib.request` whose `timeout` covers the exchange, and which reads at most `most_bytes` of it.
 
     Args:
         most_bytes: of all headers and bodies together; more is a ValueError.
         private: also hosts that are not on the public internet.
         files: also file:// addresses, of regular files only.
+        least_speed: mean over a minute [bytes/s]; a slower answer is a TimeoutError.
     """
     made = urllib.request.OpenerDirector()
-    handlers = [urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), _Http(most_bytes, private)]
+    bounds = functools.partial(Bounds, most_bytes=most_bytes, least_speed=least_speed)
+    handlers = [urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), _Http(bounds, private)]
     handlers += [_Redirects(), urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor()]
-    for handler in [*handlers, *([_Files(most_bytes)] if files else [])]:
+    for handler in [*handlers, *([_Files(bounds)] if files else [])]:
         made.add_handler(handler)
     return made
 
 
 class _Http(urllib.request.HTTPSHandler):
-    def __init__(self, most_bytes: int, private: bool) -> None:
+    def __init__(self, bounds: Callable[[float], Bounds], private: bool) -> None:
         super().__init__()
-        self.most_bytes, self.private = most_bytes, private
+        self.bounds, self.private = bounds, private
 
     def http_open(self, req: Any) -> Any:
         return self._open(_Connection, req)
@@ -77,7 +96,7 @@ class _Http(urllib.request.HTTPSHandler):
     http_request = urllib.request.HTTPSHandler.do_request_
 
     def _open(self, kind: type[_Connection], request: Any) -> Any:
-        bounds = vars(request).setdefault("bounds", Bounds(time.monotonic() + request.timeout, self.most_bytes))
+        bounds = vars(request).setdefault("bounds", self.bounds(request.timeout))
         private = self.private
         if request.has_proxy() or request._tunnel_host:
             _check_behind_proxy(request.full_url, private)
@@ -168,13 +187,13 @@ class _Bounded(io.RawIOBase):
 
 
 class _Files(urllib.request.BaseHandler):
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
+    def __init__(self, bounds: Callable[[float], Bounds]) -> None:
+        self.bounds = bounds
 
     def file_open(self, request: Any) -> addinfourl:
         if request.host not in (None, "", "localhost"):
             raise urllib.error.URLError("file not on local host")
-        bounds = Bounds(time.monotonic() + request.timeout, self.most_bytes)
+        bounds = self.bounds(request.timeout)
         # Without O_NONBLOCK, opening a FIFO waits for a writer.
         handle = os.open(urllib.request.url2pathname(request.selector), os.O_RDONLY | os.O_NONBLOCK)
         raw = os.fdopen(handle, "rb", buffering=0, closefd=True) if _is_regular(handle) else None

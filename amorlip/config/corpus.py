@@ -75,6 +75,11 @@ class UrlList(Section):
             raise refused(f"must be 'url' and 'caption', each once, in the list's order, not {self.columns}", "columns")
         return self
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the list is a file of this machine."""
+        return self.url.strip().lower().startswith("file:")
+
 
 class UrlSource(Section):
     """Captions with the addresses of their images."""
@@ -86,6 +91,10 @@ class UrlSource(Section):
     validation_fraction: Fraction = 0.0
     """Without a validation list: fraction of the training list that is set aside, chosen by a hash of the address. A
     task with the source `validation` measures retrieval on these pairs; without one, nothing uses them."""
+    allow_private_addresses: bool = False
+    """Whether the lists and their images may come from servers that are not on the public internet (private, loopback
+    and link-local addresses). Set it for an intranet; a stranger's list could name servers that only your network can
+    reach."""
 
 
 class MirrorSource(Section):
@@ -174,3 +183,15 @@ class Corpus(Section):
         if getattr(self, self.source) is None:
             raise refused(f"'{self.source}' needs the section '{self.source}', which is missing", "source")
         return self
+
+    def names_files(self, split: str) -> bool:
+        """Whether the addresses of a split may be files of this machine: not where they are from the internet."""
+        if self.source != "urls" or self.urls is None:
+            return self.source == "emoji"
+        given = self.urls.validation if split == "validation" else None
+        return (given or self.urls.train).is_local
+
+    @property
+    def allows_private_addresses(self) -> bool:
+        """Whether images may come from servers that are not on the public internet."""
+        return self.source == "urls" and self.urls is not None and self.urls.allow_private_addresses

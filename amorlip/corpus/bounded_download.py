@@ -24,16 +24,18 @@ class BoundedDownloader(Downloader):
     """img2dataset's, with `timeout` for the whole answer and not only for its next byte.
 
     A subclass, because it is unpickled, and so imports this module, in the processes that download. Images are decoded
-    with 8 bits per channel, and transparent ones as `transparency` says.
+    with 8 bits per channel, and transparent ones as `transparency` says. `private` and `files` are those of
+    `web.opener`.
     """
 
-    def __init__(self, *arguments: Any, transparency: Transparency, **options: Any) -> None:
+    def __init__(self, *arguments: Any, transparency: Transparency, private: bool, files: bool, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.transparency: Transparency = transparency
+        self.private, self.files = private, files
 
     def __call__(self, row: Any) -> Any:
         """Download one shard."""
-        opener = web.opener(most_bytes=MOST_BYTES, private=True, files=True)
+        opener = web.opener(most_bytes=MOST_BYTES, private=self.private, files=self.files)
         decode = functools.partial(imdecode, transparency=self.transparency)
         # img2dataset calls these functions by name, so they are replaced while it runs.
         with (

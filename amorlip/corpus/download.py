@@ -129,13 +129,13 @@ def _passes(
         print(f"{listed.split}: pass {number}, {asked} of {len(listed.ids)} addresses", flush=True)
         staging = leftovers.new_staging(folder, shards)
         listed.write_lists(due, missing, staging / "lists")
-        _pass(corpus, staging, len(due))
+        _pass(corpus, listed.split, staging, len(due))
     return known
 
 
-def _pass(corpus: Corpus, staging: Path, shards: int) -> None:
+def _pass(corpus: Corpus, split: str, staging: Path, shards: int) -> None:
     """Try each address in the lists of a staging folder once; the results are there too."""
-    img2dataset_call.run(staging / "lists", staging / "shards", corpus)
+    img2dataset_call.run(staging / "lists", staging / "shards", corpus, split)
     # img2dataset prints the error of a shard that it could not write, and continues as if nothing had happened.
     if unwritten := shards - len([*staging.glob("shards/*_stats.json")]):
         free = shutil.disk_usage(staging).free / 2**20

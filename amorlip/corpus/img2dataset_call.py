@@ -33,8 +33,8 @@ class _Lists:
         return ((int(path.stem), str(path)) for path in self.paths)
 
 
-def run(lists: Path, output: Path, corpus: Corpus) -> None:
-    """Download each list `lists`/N.feather (sample_id, caption, url) into shard N under `output`.
+def run(lists: Path, output: Path, corpus: Corpus, split: str) -> None:
+    """Download each list `lists`/N.feather (sample_id, caption, url) of a split into shard N under `output`.
 
     Per shard: NNNNN.tar (image, txt, json with the sample_id), NNNNN.parquet (what became of each address), and
     NNNNN_stats.json, written last.
@@ -49,7 +49,12 @@ def run(lists: Path, output: Path, corpus: Corpus) -> None:
     main = importlib.import_module("img2dataset.main")
     from amorlip.corpus.bounded_download import BoundedDownloader
 
-    downloader = functools.partial(BoundedDownloader, transparency=corpus.transparency)
+    downloader = functools.partial(
+        BoundedDownloader,
+        transparency=corpus.transparency,
+        private=corpus.allows_private_addresses,
+        files=corpus.names_files(split),
+    )
     with (
         _no_processes_left(),
         mock.patch.object(main, "Downloader", downloader),

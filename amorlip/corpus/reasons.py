@@ -12,6 +12,7 @@ NO_ANSWER = "no answer recorded"
 OTHER = "other"
 
 REASONS = {
+    r"has a private address": "private address (see allow_private_addresses)",
     BOMB: "image has too many pixels",
     r"[Uu]nsupported pixel format": "unsupported pixel format",
     r"answer is too large": "image file is too large",

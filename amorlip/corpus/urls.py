@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
-import shutil
 import tempfile
-import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
@@ -18,14 +16,22 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from amorlip.common import web
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.files import atomic_path
+from amorlip.common.hosts import PrivateAddress
+from amorlip.common.room import check_room
 from amorlip.common.stable_hash import unit
 from amorlip.config.corpus import UrlList, UrlSource
 
 pc: Any = pyarrow.compute  # it makes its functions when it is imported, where a type checker does not see them
 SCHEMA = pa.schema([("sample_id", pa.int64()), ("url", pa.string()), ("caption", pa.string()), ("split", pa.string())])
-TIMEOUT_S = 60
+TIMEOUT_S = 6 * 3600
+"""Of the download of a list."""
+LEAST_SPEED = 1 << 10
+"""Of the download of a list [bytes/s]."""
+MOST_LIST_BYTES = 1 << 33
+"""Three times CC12M's list. A list is held in memory."""
 SAFE = "%/:?#[]@!$&'()*+,;=~"
 """Characters that mean something in an address, and so stay as they are."""
 PLAIN = r"[A-Za-z0-9_.\-/:?#@!$&'()*+,;=~]"
@@ -39,9 +45,10 @@ def write_urls(source: UrlSource, output: Path) -> None:
     Without a validation list, `validation_fraction` of the addresses is set aside by a hash of the address, so that
     equal addresses stay together. Raises AmorlipError if a list cannot be downloaded or is not such a list.
     """
-    train = _fetch(source.train)
+    private = source.allow_private_addresses
+    train = _fetch(source.train, private)
     if source.validation is not None:
-        validation = _fetch(source.validation)
+        validation = _fetch(source.validation, private)
         splits = ["train"] * len(train) + ["validation"] * len(validation)
         rows = pa.concat_tables([train, validation])
     else:
@@ -58,26 +65,33 @@ def write_table(url: pa.ChunkedArray, caption: pa.ChunkedArray, split: pa.Array,
         pq.write_table(pa.table([sample_id, url, caption, split], schema=SCHEMA), temporary)
 
 
-def _fetch(source: UrlList) -> pa.Table:
+def _fetch(source: UrlList, private: bool) -> pa.Table:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "list.tsv"
-        _save(source.url, path)
+        _save(source.url, path, private)
         return _usable(source, _read(source, path))
 
 
-def _save(url: str, path: Path) -> None:
-    """Save what `url` (http, https, file) holds. Raises AmorlipError if it is missing, incomplete, or a web page."""
+def _save(url: str, path: Path, private: bool) -> None:
+    """Save what `url` (http, https, file) holds.
+
+    Raises AmorlipError if it is missing, incomplete, a web page, too large or too slow, or would fill the disk.
+    """
+    opener = web.opener(most_bytes=MOST_LIST_BYTES, private=private, files=True, least_speed=LEAST_SPEED)
     request = urllib.request.Request(_encoded(url), headers={"User-Agent": AGENT})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, path.open("wb") as file:
-            shutil.copyfileobj(answer, file, 1 << 20)
-            expected = answer.headers.get("Content-Length")
+        with opener.open(request, timeout=TIMEOUT_S) as answer, path.open("wb") as file:
+            while part := answer.read(1 << 20):
+                check_room(path.parent, len(part), f"the list {url}")
+                file.write(part)
+            missing = getattr(answer, "length", None) or 0
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise AmorlipError(
-            f"the list {url} cannot be downloaded: {one_line(error)}; check the address (key urls) and the network"
-        ) from error
-    if expected is not None and path.stat().st_size != int(expected):
-        raise AmorlipError(f"the list {url} is incomplete: {path.stat().st_size} of {expected} bytes arrived; retry")
+        is_private = isinstance(getattr(error, "reason", error), PrivateAddress)
+        advice = "set urls.allow_private_addresses" if is_private else "check the address (key urls) and the network"
+        raise AmorlipError(f"the list {url} cannot be downloaded: {one_line(error)}; {advice}") from error
+    if missing:
+        size = path.stat().st_size
+        raise AmorlipError(f"the list {url} is incomplete: {size} of {size + missing} bytes arrived; retry")
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -115,7 +129,7 @@ def _usable(source: UrlList, rows: pa.Table) -> pa.Table:
     urls = percent_encoded(rows["url"])
     rows = rows.set_column(rows.column_names.index("url"), "url", urls)
     # A list from the internet must not name files of this machine.
-    schemes = "https?|file" if source.url.strip().lower().startswith("file:") else "https?"
+    schemes = "https?|file" if source.is_local else "https?"
     address = pc.match_substring_regex(urls, rf"^({schemes})://")
     captions = pc.utf8_length(pc.utf8_trim_whitespace(rows["caption"]))
     good = rows.filter(pc.and_(address, pc.greater(captions, 0)))

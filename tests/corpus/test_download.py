@@ -19,13 +19,14 @@ import pytest
 from pyarrow import feather
 
 from amorlip.common.errors import AmorlipError
+from amorlip.config.corpus import UrlSource
 from amorlip.corpus import division, outcomes
 from amorlip.corpus import download as stage
 from amorlip.corpus.download import download
 from amorlip.corpus.manifest import build_manifest
 from amorlip.corpus.reasons import plain_reason
 from amorlip.corpus.urls import write_table
-from tests.helpers.miniatures import any_corpus, picture
+from tests.helpers.miniatures import any_corpus, mini_source, picture
 
 PAGES = {
     "good": 12, "gone": 2, "html": 1, "tiny": 1, "flaky": 3, "slow": 1, "robots": 1,
@@ -144,6 +145,33 @@ def test_stopping_leaves_nothing_half_done(server, tmp_path):
     assert not (tmp_path / "train" / "download.json").exists()
     outcomes.collect(tmp_path / "train")
     assert [path.name for path in (tmp_path / "train").iterdir() if path.name != ".lock"] == [".source"]
+
+
+@pytest.mark.slow
+def test_a_list_of_the_internet_leads_neither_to_files_nor_to_private_servers(server, tmp_path):
+    (tmp_path / "private.png").write_bytes(picture(0))
+    server.pages["/internal.png"] = picture(0)
+    urls = [(tmp_path / "private.png").as_uri(), f"{server.url}/internal.png"]
+    write_table(pa.array(urls), pa.array(["a", "b"]), pa.array(["train"] * 2), tmp_path / "urls.parquet")
+    lists = {"train": {"url": "http://x.org/list.tsv", "columns": ["url", "caption"]}}
+    download(corpus(0).model_copy(update={"urls": UrlSource.model_validate(lists)}), "train", tmp_path / "urls.parquet",
+             tmp_path / "train")  # fmt: skip
+    record = json.loads((tmp_path / "train" / "download.json").read_text())
+    assert record["failed"] == {"address cannot be used": 1, "private address (see allow_private_addresses)": 1}
+    assert not server.visits["/internal.png"]
+
+
+def test_only_lists_of_this_machine_and_the_demo_name_files():
+    def lists(train: str, validation: str | None = None):
+        given = {"train": train, **({"validation": validation} if validation else {})}
+        keys = {split: {"url": url, "columns": ["url", "caption"]} for split, url in given.items()}
+        return any_corpus(urls=keys)
+
+    assert lists(" FILE:///a.tsv").names_files("train") and lists("file:///a.tsv").names_files("validation")
+    mixed = lists("file:///a.tsv", "https://x.org/b.tsv")
+    assert mixed.names_files("train") and not mixed.names_files("validation")
+    assert not lists("https://x.org/a.tsv").allows_private_addresses
+    assert any_corpus(source="emoji", emoji=mini_source()).names_files("train")
 
 
 # ---------------------------------------------------------------- without img2dataset

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -9,6 +13,7 @@ import pytest
 
 from amorlip.common.errors import AmorlipError
 from amorlip.config.corpus import UrlList, UrlSource
+from amorlip.corpus import urls
 from amorlip.corpus.download import download
 from amorlip.corpus.urls import percent_encoded, write_urls
 from tests.helpers.miniatures import any_corpus, picture
@@ -16,6 +21,10 @@ from tests.helpers.miniatures import any_corpus, picture
 
 def listed(server, name, columns=("url", "caption")) -> UrlList:
     return UrlList(url=f"{server.url}/{name}", columns=list(columns))
+
+
+def loopback(**keys) -> UrlSource:
+    return UrlSource(**keys, allow_private_addresses=True)
 
 
 def rows_of(source: UrlSource, folder) -> list[dict]:
@@ -27,7 +36,7 @@ def rows_of(source: UrlSource, folder) -> list[dict]:
 def test_both_column_orders_and_both_splits(server, tmp_path):
     server.pages["/train.tsv"] = b'a "quoted\t\n' + "ein Bär, \"quoted\thttps://x/1.jpg\n'b\thttp://x/2\n".encode()
     server.pages["/val.tsv"] = b"https://x/3.jpg\tc\n"
-    source = UrlSource(train=listed(server, "train.tsv", ["caption", "url"]), validation=listed(server, "val.tsv"))
+    source = loopback(train=listed(server, "train.tsv", ["caption", "url"]), validation=listed(server, "val.tsv"))
     assert rows_of(source, tmp_path) == [
         {"sample_id": 0, "url": "https://x/1.jpg", "caption": 'ein Bär, "quoted', "split": "train"},
         {"sample_id": 1, "url": "http://x/2", "caption": "'b", "split": "train"},
@@ -38,27 +47,27 @@ def test_both_column_orders_and_both_splits(server, tmp_path):
 def test_a_part_is_set_aside_by_address(server, tmp_path):
     lines = [f"http://x/{i % 1500}.jpg\tcaption {i}" for i in range(2000)]
     server.pages["/list.tsv"] = "\n".join(lines).encode()
-    rows = rows_of(UrlSource(train=listed(server, "list.tsv"), validation_fraction=0.2), tmp_path)
+    rows = rows_of(loopback(train=listed(server, "list.tsv"), validation_fraction=0.2), tmp_path)
     assert [row["sample_id"] for row in rows] == list(range(2000))
     aside = {row["url"] for row in rows if row["split"] == "validation"}
     assert not aside & {row["url"] for row in rows if row["split"] == "train"}
     assert 240 < len(aside) < 360
     # Another order of the list changes no address's split.
     server.pages["/list.tsv"] = "\n".join(lines[::-1]).encode()
-    again = rows_of(UrlSource(train=listed(server, "list.tsv"), validation_fraction=0.2), tmp_path)
+    again = rows_of(loopback(train=listed(server, "list.tsv"), validation_fraction=0.2), tmp_path)
     assert {row["url"] for row in again if row["split"] == "validation"} == aside
 
 
 def test_all_trains_by_default(server, tmp_path):
     server.pages["/list.tsv"] = b"http://x/1.jpg\ta\n"
-    assert [row["split"] for row in rows_of(UrlSource(train=listed(server, "list.tsv")), tmp_path)] == ["train"]
+    assert [row["split"] for row in rows_of(loopback(train=listed(server, "list.tsv")), tmp_path)] == ["train"]
 
 
 def test_faulty_lines_are_left_out_and_told(server, tmp_path, capsys):
     server.pages["/list.tsv"] = (
         b"http://x/1\ta\nhttp://x/2\t \nno address\tb\nhttp://x/3\tc\td\nhttp://x/4\td\nhttp://x/5\te\n"
     )
-    rows = rows_of(UrlSource(train=listed(server, "list.tsv")), tmp_path)
+    rows = rows_of(loopback(train=listed(server, "list.tsv")), tmp_path)
     assert [row["url"] for row in rows] == ["http://x/1", "http://x/4", "http://x/5"]
     said = capsys.readouterr().out
     assert "1 lines without exactly two columns" in said and "2 lines without address or caption" in said
@@ -73,7 +82,7 @@ def test_file_addresses(tmp_path):
 
 def test_only_a_list_of_this_machine_may_name_its_files(server, tmp_path):
     server.pages["/list.tsv"] = b"file:///etc/private.png\ta\nhttp://x/1\tb\nhttp://x/2\tc\n"
-    rows = rows_of(UrlSource(train=listed(server, "list.tsv")), tmp_path)
+    rows = rows_of(loopback(train=listed(server, "list.tsv")), tmp_path)
     assert [row["url"] for row in rows] == ["http://x/1", "http://x/2"]
 
 
@@ -92,7 +101,7 @@ def test_what_is_no_list_is_told_in_one_line(server, tmp_path, page, columns, me
     if page is not None:
         server.pages["/bad.tsv"] = page
     with pytest.raises(AmorlipError, match=message) as error:
-        write_urls(UrlSource(train=listed(server, "bad.tsv", columns)), tmp_path / "urls.parquet")
+        write_urls(loopback(train=listed(server, "bad.tsv", columns)), tmp_path / "urls.parquet")
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -101,11 +110,67 @@ def test_a_list_that_broke_off_is_not_used(server, tmp_path):
     server.pages["/cut.tsv"] = b"http://x/1\ta\n" * 10
     server.headers["/cut.tsv"] = {"Content-Length": "500"}
     with pytest.raises(AmorlipError, match="incomplete: 130 of 500 bytes"):
-        write_urls(UrlSource(train=listed(server, "cut.tsv")), tmp_path / "urls.parquet")
+        write_urls(loopback(train=listed(server, "cut.tsv")), tmp_path / "urls.parquet")
+
+
+def refused(source: UrlSource, folder, words: str) -> None:
+    with pytest.raises(AmorlipError, match=words) as error:
+        write_urls(source, folder / "urls.parquet")
+    assert "\n" not in str(error.value)
+    assert not list(folder.glob("*"))
+
+
+def test_a_list_of_a_private_server_needs_the_key(server, tmp_path):
+    server.pages["/private.tsv"] = b"http://x/1.jpg\ta\n"
+    refused(
+        UrlSource(train=listed(server, "private.tsv")), tmp_path, "private address.*set urls.allow_private_addresses"
+    )
+    assert not server.visits["/private.tsv"]
+
+
+@pytest.mark.parametrize("status", [200, 203, 302])
+def test_a_list_without_end_is_refused(server, tmp_path, monkeypatch, status):
+    monkeypatch.setattr(urls, "MOST_LIST_BYTES", 1 << 20)
+    server.pages["/long.tsv"] = lambda _: (status, b"http://x/1.jpg\ta\n" * (1 << 17))
+    server.headers["/long.tsv"] = {"Location": "/list.tsv"}
+    refused(loopback(train=listed(server, "long.tsv")), tmp_path, "answer is too large: more than 1 MiB")
+
+
+def test_a_list_that_drips_is_refused(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("amorlip.common.web.WINDOW_S", 0.2)
+
+    def late(_: int) -> tuple[int, bytes]:
+        time.sleep(1)
+        return 200, b""
+
+    server.pages["/late.tsv"] = late
+    refused(loopback(train=listed(server, "late.tsv")), tmp_path, "timed out")
+
+
+def test_a_list_that_would_fill_the_disk_is_refused(server, tmp_path, monkeypatch):
+    server.pages["/list.tsv"] = b"http://x/1.jpg\ta\n"
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=1 << 40, free=1 << 20))
+    refused(loopback(train=listed(server, "list.tsv")), tmp_path, "does not fit on the disk .* 1.0 MiB are free")
+
+
+@pytest.mark.parametrize("length", ["4, 4", "-5", "x"])
+def test_a_length_that_is_no_number(server, tmp_path, length):
+    server.pages["/odd.tsv"] = b"http://x/1.jpg\ta\n"
+    server.headers["/odd.tsv"] = {"Content-Length": length}
+    assert len(rows_of(loopback(train=listed(server, "odd.tsv")), tmp_path)) == 1
+    del server.headers["/odd.tsv"]
+
+
+def test_a_list_is_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tsv")
+    (tmp_path / "out").mkdir()
+    for path in (tmp_path / "pipe.tsv", Path("/dev/zero")):
+        source = UrlSource(train=UrlList(url=path.as_uri(), columns=["url", "caption"]))
+        refused(source, tmp_path / "out", "not a regular file")
 
 
 def test_no_server(tmp_path):
-    source = UrlSource(train=UrlList(url="http://127.0.0.1:9/list.tsv", columns=["url", "caption"]))
+    source = loopback(train=UrlList(url="http://127.0.0.1:9/list.tsv", columns=["url", "caption"]))
     with pytest.raises(AmorlipError, match="cannot be downloaded: .*refused"):
         write_urls(source, tmp_path / "urls.parquet")
 
@@ -165,18 +230,18 @@ def test_addresses_of_every_kind_are_downloaded(server, tmp_path):
         '/"f".jpg',
         "/f#top",
     ]
-    urls = [server.url + path for path in paths]
-    urls += [
+    addresses = [server.url + path for path in paths]
+    addresses += [
         server.url.replace("http", "HTTP") + "/upper.jpg",
         f"  {server.url}/before.jpg",
         f"{server.url}/after.jpg  ",
     ]
-    server.pages["/odd.tsv"] = "".join(f"{url}\tcaption\n" for url in urls).encode()
-    rows = rows_of(UrlSource(train=listed(server, "odd.tsv")), tmp_path)
-    assert len(rows) == len(urls)
+    server.pages["/odd.tsv"] = "".join(f"{url}\tcaption\n" for url in addresses).encode()
+    rows = rows_of(loopback(train=listed(server, "odd.tsv")), tmp_path)
+    assert len(rows) == len(addresses)
     for row in rows:
         server.pages[urlsplit(row["url"]).path] = picture(0)
     speed = {"processes": 1, "threads": 2, "timeout_s": 5, "retries": 0}
     download(any_corpus(download=speed), "train", tmp_path / "urls.parquet", tmp_path / "train")
     record = json.loads((tmp_path / "train" / "download.json").read_text())
-    assert (record["downloaded"], record["failed"]) == (len(urls), {}), record
+    assert (record["downloaded"], record["failed"]) == (len(addresses), {}), record

@@ -126,7 +126,12 @@ def test_waiting_for_the_web_is_interrupted(inputs: Chain, server, tmp_path: Pat
 
     server.pages["/never"] = never
     lists = {"train": {"url": f"{server.url}/never", "columns": ["url", "caption"]}}
-    check(inputs.urls_stage(tmp_path / "urls.parquet", **lists), wait, tmp_path, ["urls.parquet"])
+    check(
+        inputs.urls_stage(tmp_path / "urls.parquet", **lists, allow_private_addresses=True),
+        wait,
+        tmp_path,
+        ["urls.parquet"],
+    )
     write_table(pa.array([lists["train"]["url"]]), pa.array(["a"]), pa.array(["train"]), tmp_path / "list.parquet")
     stage = inputs.download_stage(tmp_path / "list.parquet", tmp_path / "train", timeout_s=60)
     code, lines = interrupt(stage, wait)
