@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
-import json
 import os
 import sys
 import time
@@ -28,12 +27,13 @@ if TYPE_CHECKING:
 
 def read_settings(text: str) -> dict[str, Any]:
     """The mapping that `--settings` gives, as JSON text or as the path of a YAML or JSON file."""
+    from amorlip.common.limits import parse_json
     from amorlip.config.load import read_yaml
 
     if not text.lstrip().startswith("{"):
         return read_yaml(Path(text))
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise AmorlipError(f"settings: not valid JSON: {one_line(error)}") from error
 

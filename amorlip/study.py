@@ -14,6 +14,7 @@ from typing import Any
 
 from amorlip.common import files
 from amorlip.common.errors import AmorlipError, one_line, unknown_key
+from amorlip.common.limits import read_json
 from amorlip.config import checks, corpus_pairs
 from amorlip.config.base import refused
 from amorlip.config.effective import differing, effective
@@ -149,7 +150,7 @@ def require_tasks(study: Study, folder: Path) -> None:
         if not record.is_file():
             continue
         try:
-            reason = json.loads(record.read_text(encoding="utf-8")).get("missing")
+            reason = read_json(record).get("missing")
         except (ValueError, AttributeError) as error:
             raise AmorlipError(f"{record} is damaged ({one_line(error)}); delete it") from error
         if reason:

@@ -26,7 +26,12 @@ def one_line(error: BaseException, length: int = 200) -> str:
 
     The whole text, not its first line: PyTorch's and YAML's first lines only announce what follows.
     """
-    text = " ".join(str(error).split()) or type(error).__name__
+    return shortened(" ".join(str(error).split()) or type(error).__name__, length)
+
+
+def shortened(value: object, length: int = 200) -> str:
+    """A value from a stranger's file as text for a message: at most `length` characters and an ellipsis."""
+    text = str(value)
     return text if len(text) <= length else f"{text[:length]}…"
 
 

@@ -21,6 +21,7 @@ from typing import IO, Any, Literal
 
 from amorlip.common import slurm
 from amorlip.common.errors import AmorlipError
+from amorlip.common.limits import read_json
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 LOCK = ".lock"
@@ -127,8 +128,8 @@ def holder(folder: Path) -> dict[str, Any] | None:
     if lock_owner(folder) is None:
         return None
     try:
-        return dict(json.loads((folder / HOLDER).read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # it has the lock, but has not written yet
+        return dict(read_json(folder / HOLDER))
+    except (OSError, ValueError, TypeError):  # it has the lock, but has not written yet
         return {}
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from amorlip.common import files
 from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.limits import read_file
 
 
 class JsonFile(BaseModel):
@@ -34,7 +35,7 @@ class JsonFile(BaseModel):
             AmorlipError: if the file cannot be read, or has other keys or values; the message ends with `advice`.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_file(path))
         except OSError as error:
             raise AmorlipError(f"{path}: {error.strerror}; {advice}") from error
         except ValidationError as error:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.limits import MOST_IMAGE_BYTES, MOST_TEXT_BYTES
 
 BLOCK = 512
 """Bytes; a tar file is made of such blocks and ends with empty ones."""
@@ -25,6 +27,12 @@ FILE, FOLDER, PAX = b"0", b"5", b"x"
 TYPES = {b"0": FILE, b"\0": FILE, b"5": FOLDER, b"x": PAX}
 MEANINGFUL = (b"path=", b"size=", b"GNU.sparse", b"hdrcharset=")
 """Records of a pax header that say more than times and owners, which is all that img2dataset's writer puts there."""
+NOTES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+"""Types of members that say something about the next one; tarfile reads them whole."""
+MOST_FILES = 1000
+"""Of one sample."""
+MOST_SHOWN = 200
+"""Characters of a sample's name in a message; a name may have a million."""
 META = re.compile(r"__[^/]*__($|/)")
 """WebDataset's own files about a shard, and folders of them."""
 
@@ -43,11 +51,13 @@ class Sample:
     @property
     def where(self) -> str:
         """Shard and sample, for messages."""
-        return f"{self.shard}: sample '{self.key}'"
+        return f"{self.shard}: sample '{self.key[:MOST_SHOWN]}'"
 
-    def read(self, ending: str) -> bytes:
-        """The content of the file with this extension."""
+    def read(self, ending: str, most: int = MOST_IMAGE_BYTES) -> bytes:
+        """The content of the file with this extension. Raises AmorlipError if it has more than `most` bytes."""
         offset, size = self.members[ending]
+        if size > most:
+            raise AmorlipError(f"{self.where}: the file .{ending} has {size} bytes, more than {most}")
         self.file.seek(offset)
         return self.file.read(size)
 
@@ -74,6 +84,8 @@ def samples(shard: Path, advice: str = "make or download the set again") -> Iter
                     yield sample
                 sample = Sample(key, shard, file)
             sample.members[ending] = (offset, size)
+            if len(sample.members) > MOST_FILES:
+                raise tarfile.ReadError(f"a sample has more than {MOST_FILES} files")
         if sample is not None:
             yield sample
     except (OSError, tarfile.TarError) as error:
@@ -104,7 +116,7 @@ def _files(file: BinaryIO, end: int) -> Iterator[tuple[str, int, int]]:
             yield from _by_tarfile(file, position, end)
             return
         kind, name, size = header
-        if kind == PAX and _is_meaningful(file.read(size)):
+        if kind == PAX and _is_meaningful(file.read(_note_bytes(size))):
             yield from _by_tarfile(file, position, end)
             return
         position += BLOCK
@@ -130,6 +142,12 @@ def _plain(block: bytes) -> tuple[bytes, str, int] | None:
     return None if damaged or not name or "\0" in name else (kind, name, size)
 
 
+def _note_bytes(size: int) -> int:
+    if size > MOST_TEXT_BYTES:
+        raise tarfile.ReadError(f"a header has records of {size} bytes, more than {MOST_TEXT_BYTES}")
+    return size
+
+
 def _is_meaningful(records: bytes) -> bool:
     return any(word in records for word in MEANINGFUL)
 
@@ -140,13 +158,16 @@ class _Header(tarfile.TarInfo):
         info = super().frombuf(buf, encoding, errors)
         if info.size < 0:  # tarfile would go back to what it has read, for ever
             raise tarfile.ReadError("a header has a negative size")
+        if info.type in NOTES:
+            _note_bytes(info.size)
         return info
 
 
 def _by_tarfile(file: BinaryIO, position: int, end: int) -> Iterator[tuple[str, int, int]]:
     file.seek(position)
-    with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as tar:
-        for info in tar:
+    with _explained(file), tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as tar:
+        while (info := tar.next()) is not None:
+            vars(tar)["members"].clear()  # tarfile keeps a kilobyte for each member
             # A sparse file of a few bytes may stand for terabytes of zeros.
             if info.isfile() and not info.issparse():
                 _check(info.name, info.offset_data, info.size, end)
@@ -158,6 +179,16 @@ def _by_tarfile(file: BinaryIO, position: int, end: int) -> Iterator[tuple[str, 
         if block != END:  # … and a damaged one
             raise tarfile.ReadError(f"the header at byte {tar.offset} is damaged")
         _check_end(file, tar.offset)
+
+
+@contextmanager
+def _explained(file: BinaryIO) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, tarfile.TarError):
+        raise
+    except Exception as error:  # damaged pax records end in errors of many kinds, a chain of them in RecursionError
+        raise tarfile.ReadError(f"a header before byte {file.tell()} is damaged: {one_line(error)}") from error
 
 
 def _check_end(file: BinaryIO, position: int) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from amorlip.common.limits import read_json
 from amorlip.config.corpus import Corpus
 
 
@@ -43,7 +43,7 @@ def known(name: str, corpus: Corpus, folder: Path) -> Known | None:
 
 def _number(path: Path, key: str) -> int | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))[key]
+        value = read_json(path)[key]
     except (OSError, ValueError, TypeError, KeyError):
         return None  # not made yet, or damaged, which the stage that reads it reports
     return value if isinstance(value, int) else None

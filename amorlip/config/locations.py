@@ -6,6 +6,7 @@ place of the value that caused it, which only the layer that wrote it knows.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,17 +14,57 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.limits import MOST_YAML_BYTES, read_file
 
 KeyPath = tuple[Any, ...]
 """Keys of nested mappings and indices of lists, from the outside in."""
 
 MERGE_TAG = "tag:yaml.org,2002:merge"
+MOST_DEPTH = 100
+"""Of nested lists and mappings in a file."""
+MOST_NODES = 100_000
+"""Keys and values of a file once its aliases (`*name`) are written out: ten lines of aliases can stand for billions."""
 
 
 class _Loader(yaml.SafeLoader):
-    """A YAML loader that refuses duplicate keys, where plain YAML silently keeps the last."""
+    """A YAML loader that refuses duplicate keys, where plain YAML silently keeps the last, and what has no end."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self.depth = 0
+        self.sizes: dict[int, int] = {}
+        """Node → keys and values below it; those of nodes that are not complete are missing."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As PyYAML's, within the two bounds."""
+        mark = self.peek_event().start_mark
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            raise ComposerError(None, None, f"nested more than {MOST_DEPTH} levels deep", mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if node is not None and id(node) not in self.sizes:
+            self.sizes[id(node)] = 1 + sum(self.sizes.get(id(child), 1) for child in _children(node))
+            if self.sizes[id(node)] > MOST_NODES:
+                raise ComposerError(None, None, f"more than {MOST_NODES} keys and values", mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """As PyYAML's, but with an error of its own for text that is no number or date."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            raise ConstructorError(None, None, one_line(error), node.start_mark) from error
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [child for pair in node.value for child in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -110,11 +151,11 @@ def read_layer(path: Path) -> Layer:
     """The mapping in a YAML (or JSON) file. Raises AmorlipError if it cannot be read or is not a mapping."""
     name = shown_path(path)
     try:
-        with path.open(encoding="utf-8") as file:
-            loader = _Loader(file)
-            loader.name = name
-            node = loader.get_single_node()
-            value = None if node is None else loader.construct_document(node)
+        # A stream: of a text, PyYAML puts pieces into its messages.
+        loader = _Loader(io.StringIO(read_file(path, MOST_YAML_BYTES).decode("utf-8")))
+        loader.name = name
+        node = loader.get_single_node()
+        value = None if node is None else loader.construct_document(node)
     except OSError as error:
         raise AmorlipError(f"{name}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -6,10 +6,10 @@ addresses is stored as shard N + FURTHER, then N + 2 · FURTHER, and so on.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
+from amorlip.common.limits import read_json
 from amorlip.common.records import JsonRecord
 from amorlip.corpus.records import DOWNLOAD
 
@@ -55,7 +55,7 @@ def parts_in(folder: Path, jobs: int) -> int:
     A change of the key `jobs` must not make a finished split be downloaded again, and Snakemake would do that for a
     rule with other inputs than it had.
     """
-    with suppress(OSError, ValueError, AttributeError):
-        return json.loads((folder / DOWNLOAD).read_text(encoding="utf-8")).get("parts", 1)
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        return int(read_json(folder / DOWNLOAD).get("parts", 1))
     begun = sorted((folder / PARTS).glob("*-of-*.json"))
     return int(begun[0].stem.rpartition("-")[2]) if begun else jobs

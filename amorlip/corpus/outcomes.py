@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from amorlip.common.parquet import damaged
 from amorlip.corpus.addresses import Addresses
 from amorlip.corpus.division import EVERY_SHARD, file_number, shard_of
 from amorlip.corpus.leftovers import shards_in_staging, staging_folders
@@ -119,7 +120,12 @@ class Outcomes:
         }
 
     def _add(self, path: Path) -> None:
-        rows = pq.read_table(path, columns=["sample_id", "status", "error_message"])
+        advice = "delete it and the tar file of this name, and run again"
+        with damaged(path, advice):
+            rows = pq.read_table(path, columns=["sample_id", "status", "error_message"])
+            ids = rows["sample_id"].to_numpy()
+            if len(ids) and not 0 <= ids.min() <= ids.max() < len(self.codes):
+                raise ValueError("it has a sample_id that is not in the list")
         failed = pc.fill_null(pc.not_equal(rows["status"], "success"), True)
         messages = pc.if_else(failed, pc.fill_null(rows["error_message"], ""), pa.scalar(None, pa.string()))
         encoded = messages.combine_chunks().dictionary_encode()
@@ -127,6 +133,5 @@ class Outcomes:
         # A null, which is a success, has no place in the dictionary.
         places = pc.fill_null(encoded.indices, len(known)).to_numpy(zero_copy_only=False)
         codes = np.array([*known, DOWNLOADED], np.int32)[places]
-        ids = rows["sample_id"].to_numpy()
         open_ = self.codes[ids] != DOWNLOADED
         self.codes[ids[open_]] = codes[open_]

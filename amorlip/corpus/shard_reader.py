@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from amorlip.common.files import sha256
 from amorlip.common.images import BadImage
+from amorlip.common.limits import MOST_IMAGE_BYTES, MOST_TEXT_BYTES, parse_json
 from amorlip.common.tars import Sample, samples
 from amorlip.corpus.image_check import check_image
 
@@ -79,6 +79,7 @@ def _row(sample: Sample, ordinal: int, keys: set[str]) -> tuple[int, ...]:
     if len(images) != 1:
         raise _Refused("no image" if not images else "several images")
     _check_caption(sample)
+    _check_size(sample, images[0], MOST_IMAGE_BYTES, "image file is too large")
     try:
         check_image(sample.read(images[0]))
     except BadImage as error:
@@ -89,18 +90,27 @@ def _row(sample: Sample, ordinal: int, keys: set[str]) -> tuple[int, ...]:
 def _sample_id(sample: Sample) -> int:
     if "json" not in sample.members:
         return NO_ID
+    _check_size(sample, "json", MOST_TEXT_BYTES, "json is too large")
     try:
-        value = json.loads(sample.read("json")).get("sample_id", NO_ID)
-    except (ValueError, AttributeError, RecursionError) as error:
+        value = parse_json(sample.read("json")).get("sample_id", NO_ID)
+    except (ValueError, AttributeError) as error:
         raise _Refused("broken json") from error
     if type(value) is not int or not NO_ID <= value <= LARGEST_ID:
         raise _Refused("sample_id is not a natural number")
     return value
 
 
+def _check_size(sample: Sample, ending: str, most: int, reason: str) -> None:
+    if sample.members[ending][1] > most:
+        raise _Refused(reason)
+
+
 def _check_caption(sample: Sample) -> None:
+    if "txt" not in sample.members:
+        raise _Refused("no caption")
+    _check_size(sample, "txt", MOST_TEXT_BYTES, "caption is too long")
     try:
-        text = sample.read("txt").decode("utf-8") if "txt" in sample.members else ""
+        text = sample.read("txt").decode("utf-8")
     except UnicodeDecodeError as error:
         raise _Refused("caption is not UTF-8") from error
     if not text.strip():

@@ -62,7 +62,7 @@ def write_table(url: pa.ChunkedArray, caption: pa.ChunkedArray, split: pa.Array,
     """Number the rows and write them as urls.parquet."""
     sample_id = pa.array(range(len(url)), pa.int64())
     with atomic_path(output) as temporary:
-        pq.write_table(pa.table([sample_id, url, caption, split], schema=SCHEMA), temporary)
+        pq.write_table(pa.table([sample_id, url, caption, split], schema=SCHEMA), temporary, write_page_checksum=True)
 
 
 def _fetch(source: UrlList, private: bool) -> pa.Table:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from amorlip.common.errors import AmorlipError
+from amorlip.common.limits import read_json
 from amorlip.common.records import JsonRecord
 
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -90,7 +90,7 @@ def remove_earlier(output: Path) -> None:
     """Remove an earlier result, so that a failed evaluation leaves none. Raises AmorlipError for any other file."""
     if output.is_file():
         try:
-            found = json.loads(output.read_bytes())
+            found = read_json(output)
         except ValueError:
             found = None
         if not isinstance(found, dict) or not {"task", "run", "main_metric"} <= set(found):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from amorlip.common.errors import AmorlipError
+from amorlip.common.limits import read_json
 from amorlip.config.corpus_pairs import known
 from amorlip.config.run import Run
 from amorlip.monitor.jobs import Job
@@ -57,7 +57,7 @@ def _cases(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = read_json(path)
         return {row["case"]: float(row["images_per_s"]) for row in rows if "images_per_s" in row}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AmorlipError(f"{path} is damaged; delete it, or measure again with amorlip bench train") from error

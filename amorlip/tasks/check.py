@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from amorlip.common.errors import AmorlipError
+from amorlip.common.limits import read_file
 from amorlip.config.benchmark import TaskContent, TaskKind
 from amorlip.tasks.read import open_association, open_classification, open_retrieval
 
@@ -32,8 +33,8 @@ def _kind(folder: Path) -> TaskKind:
     """The kind of task that a folder's layout belongs to."""
     if (folder / "classnames.txt").exists() or (folder / "zeroshot_classification_templates.txt").exists():
         return "classification"
-    tables = [path.read_text(encoding="utf-8", errors="replace") for path in folder.glob("*.csv")]
-    return "association" if any("candidates" in text.partition("\n")[0] for text in tables) else "retrieval"
+    tables = [read_file(path) for path in folder.glob("*.csv")]
+    return "association" if any(b"candidates" in text.partition(b"\n")[0] for text in tables) else "retrieval"
 
 
 def _classification(folder: Path, content: TaskContent, strict: bool) -> tuple[int, str, Path]:

@@ -12,17 +12,27 @@ import json
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.errors import AmorlipError, one_line, shortened
 from amorlip.common.files import atomic_path, write_text
+from amorlip.common.limits import MOST_IMAGE_BYTES
 from amorlip.tasks.lists import list_of_texts, read_table, single
 from amorlip.tasks.read import IMAGE_SUFFIXES
 
 IMAGES_PER_SHARD = 1000
+MOST_DIRECTORY_BYTES = 1 << 24
+"""Of an archive's list of members: some 150,000 of them; COCO has 40,000. Python needs ten times as many bytes."""
+MOST_RATIO = 100
+"""Bytes of all images for each byte of the archive. Images hardly shrink further; zeros do a thousandfold."""
+CHUNK = 1 << 20
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Compression of members. The decoders of the others unfold a block as a whole, however large that is."""
 
 
 def is_packable(folder: Path) -> bool:
@@ -48,7 +58,7 @@ def pack(folder: Path, output: Path) -> None:
         old.unlink()
     names = list(texts)
     shards = [names[start : start + IMAGES_PER_SHARD] for start in range(0, len(names), IMAGES_PER_SHARD)]
-    with zipfile.ZipFile(archive_path) as archive:
+    with _opened(archive_path) as archive:
         for number, part in enumerate(shards):
             write_shard(output / "test" / f"{number}.tar", _samples(archive_path, archive, part, members, texts))
     write_text(output / "test" / "nshards.txt", f"{len(shards)}\n")
@@ -80,35 +90,77 @@ def _candidates(path: Path, rows: pd.DataFrame) -> dict[str, str]:
     return {word: f"{word}\n" for word in words}
 
 
-def _members(path: Path, stems: list[str]) -> dict[str, str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise AmorlipError(f"{path} is not a complete zip archive ({one_line(error)}); download it again") from error
-    members: dict[str, list[str]] = {}
+class _File(io.FileIO):
+    """A zip archive on disk. zipfile reads the list of members at once, and members in small pieces."""
+
+    def read(self, size: int | None = -1, /) -> bytes | None:
+        if size is not None and size > MOST_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"its list of members has more than {MOST_DIRECTORY_BYTES} bytes")
+        # Without a size, zipfile reads the last bytes, where the list of members ends.
+        return super().read(MOST_DIRECTORY_BYTES if size is None or size < 0 else size)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    with _File(path) as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except Exception as error:  # damaged lists of members end in errors of many kinds
+            raise AmorlipError(
+                f"{path} is not a complete zip archive ({one_line(error)}); download it again"
+            ) from error
+        with archive:
+            yield archive
+
+
+def _members(path: Path, stems: list[str]) -> dict[str, zipfile.ZipInfo]:
+    """Stem → the image of this name. Raises AmorlipError for one that is missing or too large, and for a zip bomb."""
+    with _opened(path) as archive:
+        entries = archive.infolist()
+    members: dict[str, list[zipfile.ZipInfo]] = {}
     for entry in entries:
         name = PurePosixPath(entry.filename)
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise AmorlipError(f"{path}: {entry.filename} is a symbolic link; download the archive again")
+            raise AmorlipError(f"{path}: {shortened(name)} is a symbolic link; download the archive again")
         if name.suffix.lower().lstrip(".") in IMAGE_SUFFIXES:
-            members.setdefault(name.stem, []).append(entry.filename)
+            members.setdefault(name.stem, []).append(entry)
     for stem in stems:
         if len(members.get(stem, [])) != 1:
-            raise AmorlipError(f"{path} has {len(members.get(stem, []))} images named '{stem}', expected one")
-    return {stem: members[stem][0] for stem in stems}
+            count = len(members.get(stem, []))
+            raise AmorlipError(f"{path} has {count} images named '{shortened(stem)}', expected one")
+    found = {stem: members[stem][0] for stem in stems}
+    _check_sizes(path, found.values())
+    return found
+
+
+def _check_sizes(path: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
+    total = 0
+    for entry in entries:
+        if entry.file_size > MOST_IMAGE_BYTES:
+            size = f"{entry.file_size} bytes, more than {MOST_IMAGE_BYTES}"
+            raise AmorlipError(f"{path}: {shortened(entry.filename)} has {size}; download it again")
+        if entry.compress_type not in METHODS or entry.flag_bits & 1:
+            raise AmorlipError(
+                f"{path}: {shortened(entry.filename)} is encrypted or not compressed by deflate; pack the images again"
+            )
+        total += entry.file_size
+    if total > MOST_RATIO * path.stat().st_size:
+        raise AmorlipError(f"{path}: its images have {total} bytes, more than {MOST_RATIO} times the archive")
 
 
 def _samples(
-    path: Path, archive: zipfile.ZipFile, names: list[str], members: dict[str, str], texts: dict[str, str]
+    path: Path, archive: zipfile.ZipFile, names: list[str], members: dict[str, zipfile.ZipInfo], texts: dict[str, str]
 ) -> Iterator[tuple[str, bytes]]:
     for number, name in enumerate(names):
         member = members[name]
         try:
-            image = archive.read(member)
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise AmorlipError(f"{path}: {member} cannot be read ({one_line(error)}); download it again") from error
-        yield f"s{number:07d}{PurePosixPath(member).suffix.lower()}", image
+            # Not archive.read, which unfolds a gigabyte at once whatever size the list of members gives.
+            with archive.open(member) as file:
+                image = b"".join(iter(lambda: file.read(CHUNK), b""))
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
+            what = shortened(member.filename)
+            raise AmorlipError(f"{path}: {what} cannot be read ({one_line(error)}); download it again") from error
+        yield f"s{number:07d}{PurePosixPath(member.filename).suffix.lower()}", image
         yield f"s{number:07d}.txt", texts[name].encode()
 
 

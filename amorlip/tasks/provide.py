@@ -8,6 +8,7 @@ from typing import Any
 
 from amorlip.common.errors import AmorlipError, NotAvailable
 from amorlip.common.files import overlap, sha256, walk
+from amorlip.common.limits import MOST_TEXT_BYTES, read_file
 from amorlip.config.benchmark import TaskContent, TaskSource
 from amorlip.tasks import pack
 from amorlip.tasks.check import check_content
@@ -112,11 +113,16 @@ def _pack(folder: Path) -> dict[str, Any]:
 def _set_aside_shards_of_before(output: Path) -> None:
     """Set aside shards that nshards.txt does not count: an earlier revision of the repository had more."""
     try:
-        count = int((output / "test" / "nshards.txt").read_text(encoding="utf-8"))
+        count = int(read_file(output / "test" / "nshards.txt", MOST_TEXT_BYTES))
     except (OSError, ValueError):
         return  # check_content reports it
-    known = {f"{number}.tar" for number in range(count)}
-    set_aside(output, [path for path in (output / "test").glob("*.tar") if path.name not in known])
+    # No set of all names: the number may be a billion.
+    set_aside(output, [path for path in (output / "test").glob("*.tar") if not _is_counted(path.stem, count)])
+
+
+def _is_counted(stem: str, count: int) -> bool:
+    """Whether `stem` is a number from 0 to `count` - 1, as shards are named."""
+    return stem.isascii() and stem.isdecimal() and int(stem) < count and stem == str(int(stem))
 
 
 def _link(folder: Path, new: Path, output: Path) -> None:

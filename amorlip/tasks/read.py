@@ -21,7 +21,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.errors import AmorlipError, one_line, shortened
+from amorlip.common.limits import MOST_TEXT_BYTES, read_file
 from amorlip.common.tars import Sample, samples
 from amorlip.config.benchmark import TaskContent
 from amorlip.tasks.lists import list_of_texts, read_table, single
@@ -80,7 +81,7 @@ def open_classification(folder: Path, task: TaskContent) -> ClassificationSet:
     templates = _lines(path)
     for template in templates:
         if "{c}" not in template:
-            raise AmorlipError(f"{path}: the template '{template}' lacks the field {{c}}")
+            raise AmorlipError(f"{path}: the template '{shortened(template)}' lacks the field {{c}}")
     return ClassificationSet(names, templates, _shards(folder / "test"), len(task.metadata))
 
 
@@ -88,7 +89,7 @@ def _lines(path: Path, blank: int | None = None) -> list[str]:
     """The lines of a text file. An empty one is refused, unless there are exactly `blank` lines."""
     try:
         # utf-8-sig: Windows editors put a byte order mark in front, which would be part of the first name
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
+        lines = [line.strip() for line in read_file(path).decode("utf-8-sig").rstrip().split("\n")]
     except FileNotFoundError as error:
         raise AmorlipError(f"{path} is missing; every classification set needs it") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -106,11 +107,12 @@ def _lines(path: Path, blank: int | None = None) -> list[str]:
 def _shards(folder: Path) -> list[Path]:
     path = folder / "nshards.txt"
     try:
-        count = int(path.read_text(encoding="utf-8-sig"))
+        count = int(read_file(path, MOST_TEXT_BYTES).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise AmorlipError(f"{path} cannot be read ({one_line(error)}); it holds the number of shards") from error
-    shards = [folder / f"{number}.tar" for number in range(count)]
     found = sorted(folder.glob("*.tar"))
+    # The numbers are compared first: a list of a billion paths would fill the memory.
+    shards = [folder / f"{number}.tar" for number in range(count if count == len(found) else 0)]
     if not shards or sorted(shards) != found:
         names = ", ".join(shard.name for shard in found[:5]) or "none"
         raise AmorlipError(
@@ -144,12 +146,12 @@ def _label(sample: Sample, classes: int) -> int:
     if "cls" not in sample.members:
         raise AmorlipError(f"{sample.where} has no label (cls)")
     try:
-        label = int(sample.read("cls"))
+        label = int(sample.read("cls", MOST_TEXT_BYTES))
     except ValueError as error:
         raise AmorlipError(f"{sample.where}: the label (cls) is not an integer") from error
     if not 0 <= label < classes:
         known = f"one of the {classes} classes (0 to {classes - 1})"
-        raise AmorlipError(f"{sample.where}: the label {label} is not {known}")
+        raise AmorlipError(f"{sample.where}: the label {shortened(label)} is not {known}")
     return label
 
 
@@ -158,8 +160,8 @@ def _metadata(sample: Sample, columns: int) -> np.ndarray:
         raise AmorlipError(f"{sample.where} has no metadata (npy)")
     where = f"{sample.where}: the metadata (npy)"
     try:
-        values = np.load(io.BytesIO(sample.read("npy")), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        values = np.load(io.BytesIO(sample.read("npy", MOST_TEXT_BYTES)), allow_pickle=False)
+    except Exception as error:  # NumPy reads the header as Python's text, and huge shapes are a MemoryError
         raise AmorlipError(f"{where} cannot be read ({one_line(error)})") from error
     values = np.atleast_1d(values)
     if values.shape != (columns,):
@@ -190,7 +192,7 @@ class TextImages:
             if "txt" not in sample.members:
                 raise AmorlipError(f"{sample.where} has no text (txt)")
             try:
-                yield sample.key, sample.read("txt").decode("utf-8"), sample.where
+                yield sample.key, sample.read("txt", MOST_TEXT_BYTES).decode("utf-8"), sample.where
             except UnicodeDecodeError as error:
                 raise AmorlipError(f"{sample.where}: the text (txt) is not UTF-8") from error
 
@@ -268,6 +270,6 @@ def open_association(folder: Path) -> AssociationSet:
             raise AmorlipError(f"{where} has no cue, or none of its associations is a candidate")
         for candidate in candidates:
             if candidate not in positions:
-                raise AmorlipError(f"{where}: the candidate '{candidate}' has no image in {folder / 'test'}")
+                raise AmorlipError(f"{where}: the candidate '{shortened(candidate)}' has no image in {folder / 'test'}")
         rounds.append(Round(cue, [positions[candidate] for candidate in candidates], associated))
     return AssociationSet(images, names, rounds)

@@ -13,6 +13,7 @@ import torch
 
 from amorlip.common import files
 from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.limits import read_json
 from amorlip.config.run import Run
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ def key(run: Run, corpus_digest: str, architecture: dict[str, Any]) -> str:
     settings = run.model_dump(mode="json", exclude={"recipe": NOT_RESULTS})
     text = json.dumps([settings, corpus_digest, architecture], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, pickle.UnpicklingError)
 
 
 class Checkpoints:
@@ -70,7 +74,7 @@ class Checkpoints:
         for step in reversed(steps):
             try:
                 return step, self.read(step)
-            except (OSError, ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            except UNREADABLE as error:
                 logger.warning("%s cannot be used (%s); looking for an older one", self._path(step), one_line(error))
         if steps:
             raise AmorlipError(f"{self.folder}: no checkpoint can be read; delete this folder to train from the start")
@@ -79,7 +83,7 @@ class Checkpoints:
     def read(self, step: int) -> dict[str, Any]:
         """The state after `step` steps; raises what `latest` skips."""
         path = self._path(step)
-        expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
+        expected = read_json(path.with_suffix(".json"))["sha256"]
         if files.sha256(path) != expected:
             raise ValueError("its checksum differs from the one in its .json")
         return torch.load(path, map_location="cpu", weights_only=True)

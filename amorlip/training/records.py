@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.limits import parse_json
 from amorlip.common.records import JsonRecord
 
 LOG = "train.log"
@@ -180,7 +181,7 @@ def read_unfinished(path: Path) -> list[Record]:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
+        parse_json(text)
     except ValueError:
         return False
     return True

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import random
 import tarfile
+import tracemalloc
+from contextlib import suppress
 
 import pytest
 import webdataset
 
 from amorlip.common.errors import AmorlipError
 from amorlip.common.tars import samples
+from tests.helpers.bounds import bounded
 
 FORMS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 NAMES = [
@@ -182,3 +185,79 @@ def test_a_negative_size_is_refused(tmp_path, kind):
     (tmp_path / "0.tar").write_bytes(plain + block + bytes(2048))
     with pytest.raises(AmorlipError, match=r"0\.tar cannot be read"):
         by_us(tmp_path / "0.tar")
+
+
+def by_hand(*members):
+    """A tar file of (name, type, size, content), whatever they say."""
+    data = []
+    for name, kind, size, content in members:
+        info = tarfile.TarInfo(name)
+        info.type, info.size = kind, size
+        data += [info.tobuf(tarfile.GNU_FORMAT), content, bytes(-len(content) % 512)]
+    return b"".join([*data, bytes(1024)])
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", [b"x", b"g", b"X", b"L", b"K"])
+def test_a_header_with_large_records(tmp_path, kind):
+    """They would be read whole."""
+    path = tmp_path / "0.tar"
+    path.write_bytes(by_hand(("n", kind, 1 << 31, b"")))
+    with path.open("rb+") as file:
+        file.truncate(1 << 32)  # sparse
+    with bounded(mib=200), pytest.raises(AmorlipError, match=r"records of 2147483648 bytes, more than 1048576"):
+        list(samples(path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (b"x", b"30 GNU.sparse.size=notanumber\n"),
+        (b"x", b"17 size=notanum\n\n"),
+        (b"x", b"99999999999999999999 path=x\n"),
+        (b"x", b"11 path=\xff\xfe\n15 hdrcharset=?\n"),
+        (b"L", b"\xff" * 600),
+    ],
+)
+def test_damaged_records(tmp_path, kind, content):
+    """One line, or what tarfile makes of them."""
+    path = tmp_path / "0.tar"
+    path.write_bytes(by_hand(("n", kind, len(content), content), ("a.png", b"0", 3, b"abc")))
+    with suppress(AmorlipError):
+        by_us(path)
+
+
+def test_a_chain_of_headers(tmp_path):
+    path = tmp_path / "0.tar"
+    path.write_bytes(by_hand(*[("n", b"L", 5, b"a.png")] * 5000, ("a.png", b"0", 3, b"abc")))
+    with pytest.raises(AmorlipError, match=r"0\.tar cannot be read \(a header before byte \d+ is damaged"):
+        by_us(path)
+
+
+def test_a_sample_of_too_many_files(tmp_path):
+    (tmp_path / "0.tar").write_bytes(by_hand(*[(f"a.{n}", b"0", 0, b"") for n in range(1001)]))
+    with pytest.raises(AmorlipError, match="more than 1000 files"):
+        by_us(tmp_path / "0.tar")
+
+
+def test_a_long_name_in_a_message(tmp_path):
+    """A name may have a megabyte; a message has one line."""
+    name = b"x" * 50_000 + b".png"
+    path = tmp_path / "0.tar"
+    path.write_bytes(by_hand(("n", b"L", len(name), name), ("n", b"0", 3, b"abc")))
+    (sample,) = samples(path)
+    with pytest.raises(AmorlipError) as caught:
+        sample.read("png", 2)
+    assert len(str(caught.value)) < 500
+
+
+def test_memory_does_not_grow_with_the_number_of_members(tmp_path):
+    """tarfile remembers every member."""
+    path = tmp_path / "0.tar"
+    path.write_bytes(by_hand(("n", b"L", 5, b"a.png"), *[("d", b"5", 0, b"")] * 3000))
+    tracemalloc.start()
+    try:
+        list(samples(path))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20  # tarfile's own list needs 2 MiB
+    finally:
+        tracemalloc.stop()

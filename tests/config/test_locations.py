@@ -14,6 +14,7 @@ from amorlip.config.load import merge, merged
 from amorlip.config.locations import read_layer
 from amorlip.study import load_study, top_level_layers
 from tests.helpers import REPOSITORY
+from tests.helpers.bounds import bounded
 
 CONFIG = REPOSITORY / "config"
 
@@ -183,3 +184,37 @@ def test_amorlip_config_warns_of_rows_that_train_the_same_model(tmp_path, capsys
     text = f"overrides: {{experiments: {{table1: {{variants: [{variant}]}}}}}}"
     cli.main(["config", *map(str, written(tmp_path, own=text))])
     assert "demo-amorlip_l2log-slow train the same model (they differ in lr_rule" in capsys.readouterr().err
+
+
+BILLIONS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
+)
+MERGED = "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 9))
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: " + "[" * 20_000, "nested more than 100 levels deep"),
+        ("name: " + "{a: " * 20_000, "nested more than 100 levels deep"),
+        ("name:\n" + "- " * 20_000, "nested more than 100 levels deep"),
+        ("? [a, b]\n: 1\n", "line 1: a key must be text or a number, not a list"),
+        ("name: x\n? {a: 1}\n: 1\n", "line 2: a key must be text or a number, not a dict"),
+        ("name: x\nseeds: !!set {[1]: }\n", "unhashable key"),
+        (BILLIONS, "more than 100000 keys and values"),
+        (MERGED, "more than 100000 keys and values"),
+        ("name: &a [*a]", "recursive"),
+        ("seeds: " + "9" * 5000, "digits"),
+        ("name: 2001-99-99", "month must be in 1..12"),
+        ("name: !!int foo", "invalid literal"),
+        ("name: !!bool foo", "foo"),
+        ("name: " + "1" * 9 + ":59" * 300 + ".5", "too large"),
+        ("name: !!python/object/apply:os.system ['id']", "could not determine a constructor"),
+        ("x: " + "y" * 300_000, "more than 0.25 MiB"),
+    ],
+)
+def test_hostile_yaml(tmp_path, text, words):
+    (path,) = written(tmp_path, first=text)
+    with bounded(mib=200):
+        assert words in (message := refused([path])) and str(path) in message and len(message) < 500

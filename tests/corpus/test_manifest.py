@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from amorlip.common import tars
 from amorlip.common.errors import AmorlipError
 from amorlip.corpus.manifest import INDEX, build_manifest
 from amorlip.corpus.records import MANIFEST
+from amorlip.corpus.shard_reader import _Refused, _row
 from tests.helpers.miniatures import any_corpus, bomb, pair, picture, write_record, write_split, write_tar
 
 
@@ -107,6 +109,11 @@ def test_cut_images_of_every_format(tmp_path, ending, reason):
         ("png", encoded("EPS"), "not an image"),
         ("jpg", b"", "not an image"),
         ("json", b"[" * 200_000, "broken json"),
+        ("json", b'{"sample_id": ' + b"9" * 5000 + b"}", "broken json"),
+        ("json", b'{"sample_id": 1e999}', "sample_id is not a natural number"),
+        ("json", b" " * (1 << 20) + b"{}", "json is too large"),
+        ("txt", b"x" * ((1 << 20) + 1), "caption is too long"),
+        ("png", bytes((1 << 26) + 1), "image file is too large"),
         ("json", b'{"sample_id": true}', "sample_id is not a natural number"),
         ("json", b'{"sample_id": 1000000000000000000000}', "sample_id is not a natural number"),
     ],
@@ -128,6 +135,25 @@ def test_a_sparse_file_is_not_unfolded(tmp_path):
     write_record(tmp_path, ["0.tar"], 2)
     build_manifest("test", any_corpus(), "train", tmp_path)
     assert json.loads((tmp_path / MANIFEST).read_text())["refused"] == {"no image": 1}
+
+
+def test_a_member_of_more_bytes_than_the_index_has_room_for(tmp_path):
+    """2 GiB of zeros, which take no room on the disk."""
+    path = tmp_path / "0.tar"
+    write_tar(path, [("a", pair(0))])
+    whole = path.read_bytes().rstrip(b"\0")
+    data = b""
+    for name, size in (("b.txt", 5), ("b.png", 3 << 30)):
+        info = tarfile.TarInfo(name)
+        info.size = size
+        data += info.tobuf(tarfile.USTAR_FORMAT) + (b"thing".ljust(512, b"\0") if size == 5 else b"")
+    path.write_bytes(whole + bytes(-len(whole) % 512) + data)
+    with path.open("rb+") as file:
+        file.truncate(path.stat().st_size + (3 << 30) + 1024)
+    shard = tars.samples(path)
+    assert [list(sample.members) for sample in shard] == [["png", "txt", "json"], ["txt", "png"]]
+    with pytest.raises(_Refused, match="image file is too large"):
+        _row(list(tars.samples(path))[1], 1, set())
 
 
 def test_other_files_are_ignored(tmp_path, capsys):

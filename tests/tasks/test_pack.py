@@ -8,6 +8,7 @@ import json
 import stat
 import tarfile
 import zipfile
+from contextlib import suppress
 
 import pytest
 
@@ -16,6 +17,7 @@ from amorlip.common.files import sha256
 from amorlip.config.benchmark import TaskSource
 from amorlip.tasks import pack
 from amorlip.tasks.provide import provide
+from tests.helpers.bounds import bounded
 
 IMAGES = {f"pictures/{number}.jpg": b"image %d" % number for number in (2, 0, 1)}
 ROWS = [
@@ -165,6 +167,58 @@ def test_faulty_archives_leave_no_shard(published, tmp_path):
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     write_zip(archive, {f"{folder}/{number}.jpg": b"" for number in range(3) for folder in "ab"})
     refused(published, tmp_path / "out", archive, "2 images", "'0'")
+
+
+def bomb(path, sizes, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for number, size in enumerate(sizes):
+            archive.writestr(f"{number}.jpg", bytes(size))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "method", "words"),
+    [
+        ([1, 1 << 27, 1], zipfile.ZIP_DEFLATED, ["1.jpg has 134217728 bytes, more than 67108864"]),
+        ([1 << 22] * 3, zipfile.ZIP_DEFLATED, ["its images have 12582912 bytes, more than 100 times the archive"]),
+        ([1, 1, 1 << 20], zipfile.ZIP_LZMA, ["0.jpg is encrypted or not compressed by deflate"]),
+        ([1, 1, 1 << 20], zipfile.ZIP_BZIP2, ["0.jpg is encrypted or not compressed by deflate"]),
+    ],
+)
+def test_a_zip_bomb(published, tmp_path, sizes, method, words):
+    bomb(published / "images.zip", sizes, method)
+    refused(published, tmp_path / "out", published / "images.zip", *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_bomb_that_lies_about_its_size(published, tmp_path):
+    """The list of members gives a thousandth of what its data unfold to."""
+    path = published / "images.zip"
+    bomb(path, [1, 1, 1 << 28])
+    data = path.read_bytes()
+    path.write_bytes(data.replace((1 << 28).to_bytes(4, "little"), (1 << 10).to_bytes(4, "little")))
+    with bounded(mib=200):
+        refused(published, tmp_path / "out", path, "2.jpg cannot be read")
+
+
+def test_a_zip_of_too_many_members(published, tmp_path, monkeypatch):
+    monkeypatch.setattr(pack, "MOST_DIRECTORY_BYTES", 200)
+    refused(published, tmp_path / "out", published / "images.zip", "its list of members has more than 200 bytes")
+
+
+def test_a_zip_whose_bytes_are_damaged(published, tmp_path):
+    """Anywhere: refused in one line, or not noticed because the byte is of no use."""
+    path = published / "images.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in IMAGES.items():
+            archive.writestr(name, data * 20)
+    whole = path.read_bytes()
+    seen = set()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with suppress(AmorlipError):
+            pack.pack(published, tmp_path / "out")
+            seen.add(sha256(tmp_path / "out/test/0.tar"))
+    assert len(seen) == 1  # whatever was written is what the whole archive gives
 
 
 def test_a_zip_with_a_symbolic_link(published, tmp_path):

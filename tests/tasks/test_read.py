@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
+from functools import partial
 from pathlib import Path
 
 import clip_benchmark
@@ -10,7 +13,9 @@ import numpy as np
 import pytest
 
 from amorlip.common.errors import AmorlipError
+from amorlip.tasks.lists import list_of_texts, read_table
 from amorlip.tasks.read import open_association, open_classification, open_retrieval
+from tests.helpers.bounds import bounded
 
 NAMES = ["cat", "dog", "ox"]
 PUBLISHED = json.loads((Path(clip_benchmark.__file__).parent / "datasets/en_classnames.json").read_text())
@@ -123,13 +128,53 @@ def test_metadata_that_do_not_fit(sets, folder, grouped, values):
     assert_refused(lambda: read(folder, grouped), folder / "test" / "0.tar", "metadata (npy)")
 
 
+def npy_header(shape):
+    """An array without its content."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("ending", "data", "words"),
+    [
+        ("npy", npy_header((10**13,)), ["metadata (npy)", "cannot be read"]),
+        ("npy", npy_header((10**9, 10**9)), ["metadata (npy)", "cannot be read"]),
+        ("npy", np.lib.format.MAGIC_PREFIX + b"\x01\x00\xff\x26" + b"(" * 9983, ["metadata (npy)", "cannot be read"]),
+        ("npy", b"PK\x03\x04" + bytes(40), ["metadata (npy)", "cannot be read"]),
+        ("npy", bytes(2_000_000), ["the file .npy has 2000000 bytes"]),
+        ("cls", b"9" * 4000, ["the label 999", "not one of the 3 classes"]),
+        ("cls", b"9" * 5000, ["not an integer"]),
+        ("cls", bytes(2_000_000), ["the file .cls has 2000000 bytes"]),
+    ],
+)
+def test_members_that_are_meant_to_do_harm(sets, folder, grouped, ending, data, words):
+    members = {"png": b"", "cls": b"1", "npy": sets.npy([1, 2]), ending: data}
+    sets.write_tar(folder / "test" / "0.tar", [(f"a.{name}", content) for name, content in members.items()])
+    with bounded(mib=200):
+        assert_refused(lambda: read(folder, grouped), folder / "test" / "0.tar", "sample 'a'", *words)
+
+
+def test_tables_that_are_meant_to_do_harm(tmp_path):
+    path = tmp_path / "rounds.csv"
+    for text in ("a" * 1000 + ",b\n1,2\n", ",".join(f"c{n}" for n in range(5000)) + "\n", '"' * 1001, "\0\n\0,\n"):
+        path.write_text(text)
+        assert_refused(lambda: read_table(path, ("cue",)), path)
+        with pytest.raises(AmorlipError) as caught:
+            read_table(path, ("cue",))
+        assert len(str(caught.value)) < 500
+    for text in ("[" * 100_000, "-" * 100_000 + "1", "['a'" * 1000, "[" + "9" * 5000 + "]", " " * 2_000_000):
+        for parse in (ast.literal_eval, json.loads):
+            assert_refused(partial(list_of_texts, text, parse, "row 1"), "row 1")
+
+
 def test_a_truncated_shard(folder, grouped):
     shard = folder / "test" / "0.tar"
     shard.write_bytes(shard.read_bytes()[:700])
     assert_refused(lambda: read(folder, grouped), shard, "cannot be read")
 
 
-@pytest.mark.parametrize("text", ["1", "3", "0", "two", ""])
+@pytest.mark.parametrize("text", ["1", "3", "0", "-2", "two", "", "1000000000", "9" * 5000])
 def test_a_number_of_shards_that_disagrees(folder, grouped, text):
     (folder / "test" / "nshards.txt").write_text(text)
     assert_refused(lambda: read(folder, grouped), folder / "test" / "nshards.txt")
