@@ -18,12 +18,10 @@ ON_GITHUB = "../../actions/"
 """Links to the host's own pages of this repository."""
 EXAMPLES = {
     "amorlip/architectures/mine.json",
-    "amorlip/objectives/decoupled.py",
     "amorlip/reporting/two_tasks.py",
     "config/corpora/birds.yaml",
     "config/benchmarks/birds.yaml",
     "config/experiments/two_tasks.yaml",
-    "config/methods/decoupled.yaml",
     "config/scales/birds.yaml",
 }
 """Files that a page tells its reader to write."""

@@ -31,6 +31,16 @@ def test_shipped_configurations_are_valid(name):
     assert study.corpora
 
 
+@pytest.mark.parametrize("top", ["mini.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", [path.stem for path in sorted((CONFIG / "experiments").glob("*.yaml"))])
+def test_every_shipped_experiment_fits_the_shipped_studies(top, name):
+    """Those of the paper's medium scale only do not fit a study without it."""
+    if top == "mini.yaml" and read_yaml(CONFIG / "experiments" / f"{name}.yaml").get("scales") == ["medium"]:
+        pytest.skip("it names a scale of the paper")
+    study = load_study({**read_yaml(CONFIG / top), "experiments": [name]}, CONFIG, top)
+    assert study.runs and warnings(study) == []
+
+
 def test_layers_are_merged_in_order():
     """The scale changes the method's file, and the overrides change the scale."""
     study = load(
@@ -133,6 +143,7 @@ def test_every_layer_names_known_methods():
 
 
 BETA_0 = {"beta_max": 0}
+MEAN, MEMORY = {"estimator": "batch_mean"}, {"estimator": "memory"}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +157,11 @@ BETA_0 = {"beta_max": 0}
         ({}, {"recipe": {"micro_batch_size": 256}}, "micro_batch_size"),
         ({"recipe": {"epochs": 1}}, {"recipe": {"epochs": 1}, "settings": {"alpha": 0.5}}, "alpha"),
         ({}, {}, "nothing differs"),
+        ({"settings": MEAN}, {"settings": {**MEAN, "t_online": 4, "memory_pairs": 999}}, "memory_pairs"),
+        ({"settings": BETA_0}, {"settings": {**BETA_0, **MEAN}}, "estimator"),
+        ({}, {"settings": MEAN}, None),
+        ({"settings": MEMORY}, {"settings": {**MEMORY, "memory_pairs": 999}}, None),
+        ({"settings": MEAN}, {"settings": {**MEAN, "beta_max": 0.5}}, None),
         ({}, {"settings": {"alpha": 0.5}}, None),
         ({}, {"settings": {"rho": 0.5}}, None),
         ({"settings": BETA_0}, {"settings": {**BETA_0, "rho": 0.5}}, None),

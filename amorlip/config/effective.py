@@ -12,7 +12,8 @@ from amorlip.config.objectives import Amorlip, AmorlipFDiv, FastClip
 from amorlip.config.recipe import Recipe, pairs_per_rank
 
 NETWORK_KEYS = frozenset(AmorlipFDiv.model_fields) - {
-    "beta_max", "positive_weight", "normalizer", "amortize", "negatives", "rho", "rho_schedule",
+    "beta_max", "beta_horizon_epochs", "beta_counts_from", "positive_weight", "normalizer", "estimator", "memory_pairs",
+    "amortize", "negatives", "rho", "rho_schedule",
 }  # fmt: skip
 """Keys of AmorLIP that reach the loss through the networks only."""
 
@@ -20,9 +21,10 @@ NETWORK_KEYS = frozenset(AmorlipFDiv.model_fields) - {
 def effective(objective: str, settings: Section, recipe: Recipe) -> dict[str, Any]:
     """What decides the weights of a run, except its seed: flat, `recipe.optimizer.lr` → value, without idle keys."""
     idle = {*_idle_settings(settings, recipe), *_idle_recipe(recipe)}
-    networks = isinstance(settings, Amorlip) and {key.removeprefix("settings.") for key in idle} >= NETWORK_KEYS
+    unused = {key.removeprefix("settings.") for key in idle} | {"target_negatives"}
+    without_networks = isinstance(settings, Amorlip) and unused >= NETWORK_KEYS
     values = {
-        "objective": "amorlip" if networks else objective,  # without networks, both objectives are one
+        "objective": "amorlip" if without_networks else objective,  # without networks, both objectives are one
         **_flat("settings", settings.deciding()),
         **_flat("recipe", recipe.deciding()),
     }
@@ -35,7 +37,11 @@ def _idle_settings(settings: Section, recipe: Recipe) -> set[str]:
         if settings.beta_max == 0 or recipe.epochs == 1:  # β is 0 in the first epoch: nothing is mixed in (Eq. 12)
             idle |= {"beta_counts_from"} | ({"beta_horizon_epochs"} if settings.alpha_schedule == "constant" else set())
             if settings.normalizer == "combined":  # so λ is the batch's own Z
-                idle |= NETWORK_KEYS | {"beta_max"}
+                idle |= NETWORK_KEYS | {"beta_max", "beta_horizon_epochs", "estimator", "memory_pairs"}
+        if settings.estimator != "networks":
+            idle |= NETWORK_KEYS - {"target_negatives"}
+        if settings.estimator != "memory":
+            idle.add("memory_pairs")
         if recipe.epochs == 1:
             idle |= {"reinitialize", "beta_max"}
         if recipe.ranks == 1:

@@ -17,6 +17,13 @@ class Clip(Section):
     """Symmetric InfoNCE over the global batch; it has no keys."""
 
 
+class Dcl(Section):
+    """Decoupled contrastive learning: InfoNCE with a weight for the pair itself in its partition function."""
+
+    positive_weight: NonNegative = 0.0
+    """w_ii: weight of the pair itself in Z; at 1 it is CLIP."""
+
+
 class RhoChange(Section):
     """A later value of ρ."""
 
@@ -24,6 +31,26 @@ class RhoChange(Section):
     """Fraction of the epochs after which it holds."""
     value: Float
     """The new ρ."""
+
+
+def _require_order(schedule: list[RhoChange]) -> None:
+    starts = [change.from_fraction for change in schedule]
+    if any(later <= earlier for earlier, later in zip(starts, starts[1:], strict=False)):
+        raise refused(f"from_fraction must grow from one change to the next, not {starts}", "rho_schedule")
+
+
+class DclRho(Dcl):
+    """Decoupled contrastive learning with AmorLIP's rule for the logit scale: the loss over τ, plus ρ/τ."""
+
+    rho: Float = 8.5
+    """ρ of the term ρ/τ."""
+    rho_schedule: list[RhoChange] = []
+    """Later values of ρ, in the order of their epochs."""
+
+    @model_validator(mode="after")
+    def _rho_changes_are_in_order(self) -> DclRho:
+        _require_order(self.rho_schedule)
+        return self
 
 
 class Amorlip(Section):
@@ -54,6 +81,13 @@ class Amorlip(Section):
     """w_ii: weight of the pair itself in Z; the others have 1."""
     normalizer: Literal["combined", "target"] = "combined"
     """λ of stage II: `combined` is Z_comb of the batch, `target` the output of the target networks."""
+    estimator: Literal["networks", "batch_mean", "memory"] = "networks"
+    """What estimates Z. For controls, something simpler takes the place of the networks, with the same β:
+    `batch_mean` is the batch's mean log Z, the same for all its pairs; `memory` is Z of the last `memory_pairs` pairs
+    as they were when they were encoded, scaled to the size of the batch."""
+    memory_pairs: Count = 65536
+    """Pairs whose features `estimator: memory` keeps, this batch's included; at most those of the corpus. Each takes
+    8 bytes per dimension, also in checkpoints."""
     bias_init: Literal["data", "zero"] = "data"
     """Initial output bias of the networks: `data` is the mean log Z_comb of the first batch, `zero` is PyTorch's."""
     reinitialize: bool = True
@@ -77,9 +111,7 @@ class Amorlip(Section):
 
     @model_validator(mode="after")
     def _rho_changes_are_in_order(self) -> Amorlip:
-        starts = [change.from_fraction for change in self.rho_schedule]
-        if any(later <= earlier for earlier, later in zip(starts, starts[1:], strict=False)):
-            raise refused(f"from_fraction must grow from one change to the next, not {starts}", "rho_schedule")
+        _require_order(self.rho_schedule)
         return self
 
 
@@ -145,6 +177,8 @@ class NeuClip(Section):
 
 OBJECTIVES: dict[str, type[Section]] = {
     "clip": Clip,
+    "dcl": Dcl,
+    "dcl_rho": DclRho,
     "siglip": SigLip,
     "sogclr": SogClr,
     "fastclip": FastClip,

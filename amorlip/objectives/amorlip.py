@@ -18,7 +18,9 @@ from amorlip.objectives import base, collectives
 from amorlip.objectives.amorlip_networks import AmortizationNetworks, NetworkPair
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.diagnostics import estimation_error, partition_statistics
+from amorlip.objectives.feature_memory import FeatureMemory
 from amorlip.objectives.pairs import Pairs
+from amorlip.objectives.rho import rho_of_epoch
 from amorlip.objectives.shared_loss import Normalization, contrast, infonce_bound
 
 A = TypeVar("A", bound=Amorlip)
@@ -42,6 +44,13 @@ class AmorlipObjective(base.Objective[A]):
             world_size=context.world_size,
         )
         self.epoch = -1
+        if settings.estimator == "memory":
+            if settings.memory_pairs < context.batch_size:
+                raise AmorlipError(
+                    f"memory_pairs is {settings.memory_pairs}; it must hold at least a batch ({context.batch_size})"
+                )
+            size = max(context.batch_size, min(settings.memory_pairs, context.samples))
+            self.memory = FeatureMemory(size, context.embed_dim, context.world_size)
 
     def divergence(self, log_lambda: Tensor, log_z: Tensor) -> Tensor:
         """What stage I minimizes the mean of, elementwise."""
@@ -60,15 +69,22 @@ class AmorlipObjective(base.Objective[A]):
     def compute(self, features: Features) -> Loss:
         """Stages I and II; `start_epoch` has been called."""
         step = _Step(self, features)
+        if self.settings.estimator == "networks":
+            self._train_networks(step)
+        if self.settings.estimator == "memory":
+            self.memory.add(step.image, step.text, features.sample_ids)
+        return self._stage_two(step)
+
+    def _train_networks(self, step: _Step) -> None:
+        """Stage I and the update of the target networks, in the steps in which they are due."""
         # counted within the epoch, so that each begins with a fit of its new networks
-        within_epoch = features.step % self.context.steps_per_epoch
+        within_epoch = step.features.step % self.context.steps_per_epoch
         if within_epoch % self.settings.t_online == 0:
             self._stage_one(step, first=within_epoch == 0)
         # before stage II, as in Algorithm 1; the release's run without previous networks does it after
         # (docs/decisions/2026-11-22-released-code.md)
         if within_epoch % self.settings.t_target == 0:
             self.amortization.update_target(self._alpha())
-        return self._stage_two(step)
 
     def _stage_one(self, step: _Step, first: bool) -> None:
         """Fit the online networks to this batch's log Z_comb (Eq. 12)."""
@@ -89,7 +105,7 @@ class AmorlipObjective(base.Objective[A]):
         return Loss(base.with_value(loss, infonce_bound(contrastive, log_lambda)), diagnostics)
 
     def _diagnostics(self, step: _Step) -> dict[str, Tensor]:
-        """The partition's statistics, the target networks' error in log Z, and Z/Z_comb.
+        """The partition's statistics, the estimate's error in log Z (the target networks'), and Z/Z_comb.
 
         `z_ratio` near 1/(1-β) means that the networks contribute nothing to Z_comb.
         """
@@ -119,12 +135,7 @@ class AmorlipObjective(base.Objective[A]):
 
     def _rho(self) -> float:
         """ρ of this epoch."""
-        rho = self.settings.rho
-        for change in self.settings.rho_schedule:
-            # The margin: a fraction written with few digits, such as 0.6667, means the epoch it rounds to.
-            if self.epoch + 1e-3 * self.context.epochs >= change.from_fraction * self.context.epochs:
-                rho = change.value
-        return rho
+        return rho_of_epoch(self.settings.rho, self.settings.rho_schedule, self.epoch, self.context.epochs)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Part of `state_dict()`: the epoch, which decides whether a resumed one has begun."""
@@ -156,12 +167,27 @@ class _Step:
         return self._pairs[key]
 
     def estimate(self, networks: NetworkPair) -> Tensor:
-        """(2, b) log λ of `networks`."""
-        return AmortizationNetworks.estimate(networks, self.image, self.text)
+        """(2, b) log λ of `networks`, or of what `estimator` puts in their place."""
+        if self._settings.estimator == "networks":
+            return AmortizationNetworks.estimate(networks, self.image, self.text)
+        return self._log_control
+
+    @cached_property
+    def _log_control(self) -> Tensor:
+        """(2, b) log λ of an estimator without networks."""
+        settings, context = self._settings, self._objective.context
+        if settings.estimator == "batch_mean":
+            log_z = self.log_z(settings.target_negatives)
+            return collectives.mean(log_z.mean(1), context.world_size)[:, None].expand_as(log_z)
+        pairs = self.pairs(settings.negatives)
+        log_negatives = self._objective.memory.log_negatives(pairs, self.features.sample_ids)
+        if settings.amortize == "negatives":
+            return log_negatives
+        return pairs.with_positive(log_negatives, settings.positive_weight)
 
     @cached_property
     def _log_previous(self) -> Tensor:
-        """(2, b) log λ of the previous epoch's target networks."""
+        """(2, b) log λ of the previous epoch's target networks, or of what takes their place."""
         return self.estimate(self._objective.amortization.previous)
 
     def log_z(self, negatives: str) -> Tensor:

@@ -149,6 +149,11 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
         ["settings.rho_schedule: from_fraction must grow from one change to the next, not [0.75, 0.5]"],
     ),
     (
+        "DclRho._rho_changes_are_in_order",
+        scale(methods={"dcl_rho": {"settings": {"rho_schedule": RHO}}}) | {"methods": ["dcl_rho"]},
+        ["settings.rho_schedule: from_fraction must grow from one change to the next, not [0.75, 0.5]"],
+    ),
+    (
         "Selection._external_is_not_a_scale",
         external() | {"scales": ["external"]},
         ["scales: a scale must not be"],

@@ -14,6 +14,8 @@ from tests.helpers import objectives_reference as reference
 BATCH, STEPS_PER_EPOCH, STEPS = 24, 2, 4
 CASES = {
     "clip": ("clip", {}),
+    "dcl": ("dcl", {}),
+    "dcl_rho": ("dcl_rho", {"positive_weight": 1e-3}),
     "siglip": ("siglip", {}),
     "sogclr": ("sogclr", {"gamma": 0.3}),
     "fastclip": ("fastclip", {"gamma_horizon_epochs": 2}),
@@ -22,6 +24,8 @@ CASES = {
     "l2log_blocks": ("amorlip_l2log", {"beta_horizon_epochs": 2}),
     "l2log_target": ("amorlip_l2log", {"beta_horizon_epochs": 2, "normalizer": "target", "t_online": 2}),
     "l2log_negatives": ("amorlip_l2log", {"beta_horizon_epochs": 2, "amortize": "negatives"}),
+    "batch_mean": ("amorlip_l2log", {"beta_horizon_epochs": 2, "estimator": "batch_mean"}),
+    "memory": ("amorlip_l2log", {"beta_horizon_epochs": 2, "estimator": "memory", "memory_pairs": 60}),
     "kl": ("amorlip_fdiv", {"beta_horizon_epochs": 2, "fdiv_reduction": "release"}),
     "js": ("amorlip_fdiv", {"beta_horizon_epochs": 2, "divergence": "js"}),
     "local": ("amorlip_l2log", {"negatives": "local", "t_online": 2, "beta_horizon_epochs": 2}),

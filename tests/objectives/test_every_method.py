@@ -15,6 +15,8 @@ from tests.helpers.waits import Waits
 
 METHODS = {
     "clip": {},
+    "dcl": {},
+    "dcl_rho": {},
     "siglip": {},
     "sogclr": {},
     "fastclip": {},

@@ -12,6 +12,7 @@ from tests.helpers import objectives_reference as reference
 
 CASES = [
     ("clip", {}),
+    ("dcl_rho", {"rho_schedule": [{"from_fraction": 0.5, "value": -8.0}]}),
     ("siglip", {}),
     ("sogclr", {}),
     ("fastclip", {"gamma_horizon_epochs": 2}),
@@ -19,6 +20,8 @@ CASES = [
     ("amorlip_l2log", {}),
     ("amorlip_l2log", {"normalizer": "target", "t_online": 3}),
     ("amorlip_l2log", {"reinitialize": False, "amortize": "negatives"}),
+    ("amorlip_l2log", {"estimator": "batch_mean"}),
+    ("amorlip_l2log", {"estimator": "memory", "memory_pairs": 60}),
     ("amorlip_fdiv", {"divergence": "js"}),
 ]
 
