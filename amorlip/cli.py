@@ -141,13 +141,13 @@ def classify(model: Path, names: str, template: list[str] | None, pictures: list
         print(f"{picture}: {', '.join(f'{name} {probability:.1%}' for name, probability in ranked)}")
 
 
-def bench(what: str, output: Path, tiny: bool) -> None:
+def bench(what: str, output: Path, tiny: bool, cases: list[str] | None) -> None:
     """Measure time and memory next to other projects' code; write a JSON file and a Markdown table."""
     measuring = importlib.import_module(f"amorlip.bench.{what}")
     table = output / f"{what}.md"
     if tiny and what != "train":
         raise AmorlipError("--tiny is an option of `amorlip bench train`")
-    measuring.run(output / f"{what}.json", table, **({"tiny": True} if tiny else {}))
+    measuring.run(output / f"{what}.json", table, only=cases, **({"tiny": True} if tiny else {}))
     print(table.read_text(encoding="utf-8"), end="")
 
 
@@ -225,6 +225,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"help": "name of the experiment"},
     "workers": {"type": int, "required": False, "help": "data-loading processes (for evaluation: all cores but one)"},
     "tiny": {"action": "store_true", "required": False, "help": "try the GPU's cases with a small model and batch"},
+    "cases": {
+        "nargs": "+",
+        "required": False,
+        "help": "measure only these cases; * in a name stands for any text, as in 'medium/*'",
+    },
     "check": {"action": "store_true", "required": False, "help": "write nothing; exit with 1 if a file is out of date"},
 }
 STAGES = {
@@ -295,7 +300,9 @@ def parser() -> argparse.ArgumentParser:
         "--template", action="append", help="prompt with {c} in place of the name; may be given again"
     )
     classifying.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="picture to classify")
-    add("bench", str(bench.__doc__), "output tiny", bench).add_argument("what", choices=BENCHES, help="what to measure")
+    add("bench", str(bench.__doc__), "output tiny cases", bench).add_argument(
+        "what", choices=BENCHES, help="what to measure"
+    )
     return top
 
 

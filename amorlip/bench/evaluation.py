@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
@@ -97,24 +97,33 @@ COLUMNS = [
 ]
 
 
-def run(output_json: Path, output_md: Path, cases: list[Case] | None = None, rounds: int = 3) -> list[Result]:
-    """Measure `cases` and write both files; results are medians over rounds, in which the sides alternate.
+def run(
+    output_json: Path,
+    output_md: Path,
+    cases: list[Case] | None = None,
+    rounds: int = 3,
+    only: Sequence[str] | None = None,
+) -> list[Result]:
+    """Measure `cases` and write both files after each; results are medians over rounds, in which the sides alternate.
 
-    By CPU time of one thread, which depends least on other load on the machine.
+    By CPU time of one thread, which depends least on other load on the machine. `only`: patterns of the names of cases
+    to measure.
 
-    Raises AmorlipError if the two sides' results differ.
+    Raises AmorlipError at the end if cases failed, as where the two sides' results differ, naming them.
     """
-    results = []
-    todo = cases or CASES
+    every = cases or CASES
+    todo = report.selected(every, [case.name for case in every], only)
+    results, failures = [], report.Failures()
     threads = torch.get_num_threads()
     try:
         for number, case in enumerate(todo, start=1):
-            with tempfile.TemporaryDirectory() as folder:
+            with failures.noted(case.title), tempfile.TemporaryDirectory() as folder:
                 results.append(_measure(case, Path(folder), rounds))
-            report.progress(number, len(todo), f"{case.title}: {results[-1].ratio:.2f} times the peer's speed")
-        report.write(output_json, output_md, results, HEADING, COLUMNS)
+                report.progress(number, len(todo), f"{case.title}: {results[-1].ratio:.2f} times the peer's speed")
+            report.write(output_json, output_md, results, HEADING, COLUMNS)
     finally:
         torch.set_num_threads(threads)
+    failures.report(output_json)
     return results
 
 
@@ -124,7 +133,7 @@ def _measure(case: Case, folder: Path, rounds: int) -> Result:
     found = [side() for side in sides]
     for key, value in found[1].items():
         if abs(found[0][key] - value) > TOLERANCE:
-            raise AmorlipError(f"{case.title}: {key} is {found[0][key]} here and {value} in the reference")
+            raise AmorlipError(f"{key} is {found[0][key]} here and {value} in the reference")
     seconds = report.alternating_medians([partial(_seconds, side) for side in sides], rounds)
     peaks = [memory.peak_mib(_warm, case, folder, side) for side in ("ours", "peer")]
     rates = [case.size / value for value in seconds]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -90,14 +90,27 @@ CASES = [
 ]
 
 
-def run(output_json: Path, output_md: Path, cases: list[Case] | None = None, rounds: int = 9) -> list[Result]:
-    """Measure `cases` in `rounds` rounds each; write both files."""
-    todo, results = cases or CASES, []
+def run(
+    output_json: Path,
+    output_md: Path,
+    cases: list[Case] | None = None,
+    rounds: int = 9,
+    only: Sequence[str] | None = None,
+) -> list[Result]:
+    """Measure `cases` in `rounds` rounds each; write both files after each. `only`: patterns of names to measure.
+
+    Raises AmorlipError at the end if cases failed, naming them.
+    """
+    every = cases or CASES
+    todo = report.selected(every, [case.name for case in every], only)
+    results, failures = [], report.Failures()
     with one_thread():
         for number, case in enumerate(todo, start=1):
-            results.append(_measure(case, rounds))
-            report.progress(number, len(todo), f"{case.name}: {results[-1].ratio:.2f} of OpenCLIP's pipeline")
-    report.write(output_json, output_md, results, HEADING, COLUMNS)
+            with failures.noted(case.name):
+                results.append(_measure(case, rounds))
+                report.progress(number, len(todo), f"{case.name}: {results[-1].ratio:.2f} of OpenCLIP's pipeline")
+            report.write(output_json, output_md, results, HEADING, COLUMNS)
+    failures.report(output_json)
     return results
 
 

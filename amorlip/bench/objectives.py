@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -39,6 +39,12 @@ class Case:
     dim: int
     f_d: float
     t_online: int = 0
+
+    @property
+    def name(self) -> str:
+        """Method, batch and width, and T_online where it is not 0."""
+        fits = f", T_online {self.t_online}" if self.t_online else ""
+        return f"{self.method}/{self.batch}x{self.dim}{fits}"
 
 
 @dataclass(frozen=True)
@@ -87,20 +93,32 @@ def all_cases() -> list[Case]:
     ]
 
 
-def run(output_json: Path, output_md: Path, cases: list[Case] | None = None, rounds: int = 7) -> list[Result]:
-    """Measure `cases` on the CPU and, where there is one, on the GPU; write both files.
+def run(
+    output_json: Path,
+    output_md: Path,
+    cases: list[Case] | None = None,
+    rounds: int = 7,
+    only: Sequence[str] | None = None,
+) -> list[Result]:
+    """Measure `cases` on the CPU and, where there is one, on the GPU; write both files after each.
 
     Each of up to `rounds` rounds times the reference and then the method; results are medians over rounds. Freed memory
-    is kept, as in training.
+    is kept, as in training. `only`: patterns of the names of cases to measure.
+
+    Raises AmorlipError at the end if cases failed, naming them.
     """
     malloc.keep_freed()
+    every = cases or all_cases()
+    chosen = report.selected(every, [case.name for case in every], only)
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    todo = [(case, device) for device in devices for case in cases or all_cases()]
-    results = []
+    todo = [(case, device) for device in devices for case in chosen]
+    results, failures = [], report.Failures()
     for number, (case, device) in enumerate(todo, start=1):
-        results.append(_measure(case, device, rounds))
-        report.progress(number, len(todo), f"{device} {case}: {results[-1].ratio:.2f} of ClipLoss")
-    report.write(output_json, output_md, results, HEADING, COLUMNS)
+        with failures.noted(f"{case.name} on {device}"):
+            results.append(_measure(case, device, rounds))
+            report.progress(number, len(todo), f"{device} {case.name}: {results[-1].ratio:.2f} of ClipLoss")
+        report.write(output_json, output_md, results, HEADING, COLUMNS)
+    failures.report(output_json)
     return results
 
 

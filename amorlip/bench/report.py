@@ -1,20 +1,24 @@
-"""What all measurements share: alternating between sides, a description of the machine, and the two result files."""
+"""What all measurements share: choosing cases, failing ones, alternating sides, the machine, and the two files."""
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from amorlip.common.files import write_json, write_text
+from amorlip.common.errors import AmorlipError, lacks_memory, one_line, unknown_key
+from amorlip.common.files import DISK_ERRORS, write_json, write_text
 
 
 class Column(NamedTuple):
@@ -47,6 +51,52 @@ def machine() -> str:
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores (load {load:.1f}){gpu}; PyTorch"
         f" {torch.__version__}, {torch.get_num_threads()} CPU threads."
     )
+
+
+C = TypeVar("C")
+
+
+def selected(cases: Sequence[C], names: Sequence[str], patterns: Sequence[str] | None) -> list[C]:
+    """Those of `cases` whose name fits one of the `patterns`, in which `*` stands for any text; None: all.
+
+    Raises AmorlipError for a pattern that fits none.
+    """
+    if patterns is None:
+        return list(cases)
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise AmorlipError(f"--cases: {unknown_key(pattern, names, 'case')}")
+    return [
+        case
+        for case, name in zip(cases, names, strict=True)
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+
+
+class Failures:
+    """Cases that could not be measured: the others still are, and the end says which."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+
+    @contextmanager
+    def noted(self, case: str) -> Iterator[None]:
+        """An error in the block, other than a full disk, becomes a failure of `case`."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                raise
+            if not isinstance(error, AmorlipError) and not lacks_memory(error):
+                traceback.print_exc()
+            self.found[case] = one_line(error)
+            print(f"{case} failed: {self.found[case]}", file=sys.stderr, flush=True)
+
+    def report(self, output: Path) -> None:
+        """Raises AmorlipError naming each case that failed; `output` has the results of the others."""
+        if self.found:
+            reasons = "; ".join(f"{case}: {reason}" for case, reason in self.found.items())
+            raise AmorlipError(f"{len(self.found)} cases failed, the results of the others are in {output}: {reasons}")
 
 
 def progress(number: int, total: int, line: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -188,25 +188,40 @@ def run(
     tiny: bool = False,
     cases: list[Case] | None = None,
     compare_rounds: int = 9,
+    only: Sequence[str] | None = None,
 ) -> list[Result | Comparison]:
-    """Measure and write both files.
+    """Measure, and write both files after each case.
 
     `cases`: by default those for this machine, or with `tiny` those for a GPU at a small size. The comparison with the
-    plain loop is made on a CPU and on shards only: `compare_rounds` alternating rounds, 0 for none.
+    plain loop is made on a CPU and on shards only: `compare_rounds` alternating rounds, 0 for none. `only`: patterns of
+    the names of cases to measure.
+
+    Raises AmorlipError at the end if cases failed, naming them.
     """
     on_gpu = torch.cuda.is_available()
-    todo = cases or (tiny_cases() if tiny else gpu_cases() if on_gpu else cpu_cases())
+    every = cases or (tiny_cases() if tiny else gpu_cases() if on_gpu else cpu_cases())
+    todo = report.selected(every, [case.name for case in every], only)
     compared = [case for case in todo if case.shards and not on_gpu and case.run.method in ("clip", AMORLIP)]
-    results, comparisons = [], []
+    results: list[Result] = []
+    comparisons: list[Comparison] = []
+    failures = report.Failures()
+
+    def write() -> None:
+        write_json(output_json, [asdict(result) for result in [*results, *comparisons]])
+        write_text(output_md, _markdown(results, comparisons))
+
     with tempfile.TemporaryDirectory() as scratch:
         for number, case in enumerate(todo, start=1):
-            results.append(_measure(case, Path(scratch), results))
-            report.progress(number, len(todo), f"{case.name}: {results[-1].images_per_s:.0f} images/s")
-        for case in compared if compare_rounds else []:
-            comparisons.append(_compare(case, Path(scratch), compare_rounds))
-            report.progress(len(comparisons), len(compared), f"{case.name}: {comparisons[-1].ratio:.2f} × a plain loop")
-    write_json(output_json, [asdict(result) for result in [*results, *comparisons]])
-    write_text(output_md, _markdown(results, comparisons))
+            with failures.noted(case.name):
+                results.append(_measure(case, Path(scratch), results))
+                report.progress(number, len(todo), f"{case.name}: {results[-1].images_per_s:.0f} images/s")
+            write()
+        for number, case in enumerate(compared if compare_rounds else [], start=1):
+            with failures.noted(f"{case.name} compared with a plain loop"):
+                comparisons.append(_compare(case, Path(scratch), compare_rounds))
+                report.progress(number, len(compared), f"{case.name}: {comparisons[-1].ratio:.2f} × a plain loop")
+            write()
+    failures.report(output_json)
     return [*results, *comparisons]
 
 
@@ -311,7 +326,7 @@ def _receive(pipe: Connection, case: Case) -> Any:
     except EOFError:
         raise AmorlipError(f"the process that measures {case.name} ended early; its message is above") from None
     if isinstance(answer, AmorlipError):
-        raise AmorlipError(f"{case.name}: {answer}") from answer
+        raise answer
     return answer
 
 

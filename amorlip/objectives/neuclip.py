@@ -29,17 +29,18 @@ class Objective(base.Objective[NeuClip]):
         super().__init__(settings, context)
         self.prototypes = nn.Parameter(torch.zeros(2, settings.prototypes, context.embed_dim))
         self.reseeds = 0
-        self.optimizer = self._fresh_optimizer()
+        # AdaGrad makes its sums at once, where the prototypes are: not before they are on their device
+        self.optimizer: torch.optim.Adagrad | None = None
 
     def _fresh_optimizer(self) -> torch.optim.Adagrad:
         return torch.optim.Adagrad([self.prototypes], lr=self.settings.lr, foreach=True)
 
     def compute(self, features: Features) -> Loss:
         pairs = Pairs(features, self.context)
-        if features.step % self.settings.reseed_steps == 0:
-            self._reseed(pairs)
+        if self.optimizer is None or features.step % self.settings.reseed_steps == 0:
+            self.optimizer = self._reseed(pairs)
         log_g = log_mean_negatives(pairs)
-        self._fit(pairs, log_g)
+        self._fit(pairs, log_g, self.optimizer)
         with torch.no_grad():
             alpha = torch.cat([self._alpha(pairs, rows) for rows in self._parts(pairs)], dim=1)
         # e^{-α} g is the ratio g/u with u = e^α; ε is in α already
@@ -61,11 +62,11 @@ class Objective(base.Objective[NeuClip]):
         size = max(1, BLOCK_ELEMENTS // self.settings.prototypes)
         return [slice(start, start + size) for start in range(0, len(pairs.image), size)]
 
-    def _fit(self, pairs: Pairs, log_g: Tensor) -> None:
+    def _fit(self, pairs: Pairs, log_g: Tensor, optimizer: torch.optim.Adagrad) -> None:
         """`t_u` AdaGrad steps on Σ_l mean_i [e^{-α_i}(ε + g_i) + α_i - 1], over the pairs of all ranks."""
         log_top = add_constant(log_g, self.settings.eps)
         for _ in range(self.settings.t_u):
-            self.optimizer.zero_grad()
+            optimizer.zero_grad()
             with torch.enable_grad():
                 for rows in self._parts(pairs):
                     alpha = self._alpha(pairs, rows)
@@ -73,15 +74,15 @@ class Objective(base.Objective[NeuClip]):
                     value = (log_top[:, rows] - alpha).exp() + alpha - 1.0
                     (value.sum() / len(pairs.image)).backward()
             average_gradients([self.prototypes], self.context.world_size)
-            self.optimizer.step()
-        self.optimizer.zero_grad()
+            optimizer.step()
+        optimizer.zero_grad()
 
     @torch.no_grad()
-    def _reseed(self, pairs: Pairs) -> None:
+    def _reseed(self, pairs: Pairs) -> torch.optim.Adagrad:
         """Replace prototypes by features of the other modality, as many as the global batch has.
 
         The first batch fills all rows, repeating itself; each later one continues at the row after the last. AdaGrad
-        restarts.
+        restarts: the new one is returned.
         """
         features = gather(torch.stack([pairs.text, pairs.image]), self.context.world_size, dim=1)  # (2, B, d)
         count, batch = self.prototypes.shape[1], features.shape[1]
@@ -89,12 +90,14 @@ class Objective(base.Objective[NeuClip]):
         rows = torch.arange(count if self.reseeds == 0 else min(count, batch), device=features.device)
         self.prototypes[:, (first_row + rows) % count] = features[:, rows % batch].to(self.prototypes.dtype)
         self.reseeds += 1
-        self.optimizer = self._fresh_optimizer()
+        return self._fresh_optimizer()
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"reseeds": self.reseeds, "optimizer": self.optimizer.state_dict()}
+        return {"reseeds": self.reseeds, "optimizer": None if self.optimizer is None else self.optimizer.state_dict()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.reseeds = state["reseeds"]
-        self.optimizer = self._fresh_optimizer()
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.reseeds, self.optimizer = state["reseeds"], None
+        # a checkpoint of step 0 from an earlier version has an AdaGrad, but prototypes of zeros
+        if self.reseeds:
+            self.optimizer = self._fresh_optimizer()
+            self.optimizer.load_state_dict(state["optimizer"])

@@ -118,7 +118,15 @@ def test_comparison_with_a_plain_loop(shards, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_case_that_fails_is_one_line(shards, tmp_path):
-    case = train.Case(tiny.make_run(model="demo", batch_size=1000), shards, steps=1)
-    with pytest.raises(AmorlipError, match="tiny/clip: .*batch_size 1000 is larger than the corpus"):
-        train.run(tmp_path / "t.json", tmp_path / "t.md", cases=[case])
+def test_a_case_that_fails_is_named_and_loses_no_other(shards, tmp_path):
+    bad = train.Case(tiny.make_run(model="demo", batch_size=1000), shards, steps=1)
+    good = replace(train.tiny_cases()[0], steps=1)
+    with pytest.raises(AmorlipError, match="1 cases failed.*tiny/clip: .*batch_size 1000 is larger than the corpus"):
+        train.run(tmp_path / "t.json", tmp_path / "t.md", cases=[bad, good], compare_rounds=0)
+    assert [line["case"] for line in json.loads((tmp_path / "t.json").read_text())] == ["medium/clip"]
+
+
+def test_cases_are_chosen_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "_measure", lambda case, scratch, results: pytest.fail(case.name))
+    with pytest.raises(AmorlipError, match="--cases: unknown case 'tiny/clip'"):
+        train.run(tmp_path / "t.json", tmp_path / "t.md", tiny=True, only=["medium/*", "tiny/clip"])

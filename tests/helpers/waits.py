@@ -28,17 +28,17 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = function.overloadpacket.__name__
-        if (name in READS or _selects_by_mask(name, args)) and not any(args[0] is one for one in self._counters()):
+        if (name in READS or selects_by_mask(name, args)) and not any(args[0] is one for one in self._counters()):
             self.found.append(name)
         return function(*args, **(kwargs or {}))
 
     def _counters(self) -> list[torch.Tensor]:
         modules = [] if self.module is None else self.module.modules()
-        states = [state for m in modules if hasattr(m, "optimizer") for state in m.optimizer.state.values()]
+        states = [state for m in modules if getattr(m, "optimizer", None) for state in m.optimizer.state.values()]
         return [state["step"] for state in states if "step" in state]
 
 
-def _selects_by_mask(name: str, args: Any) -> bool:
+def selects_by_mask(name: str, args: Any) -> bool:
     return name in ("index", "index_put", "index_put_") and any(
         index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
     )
