@@ -26,8 +26,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torchvision.transforms import Compose
 
+from amorlip.common import files
 from amorlip.common.errors import AmorlipError, lacks_memory, one_line, unknown_key
-from amorlip.common.files import write_bytes
 from amorlip.config.architectures import needs_hub
 
 Transform = Callable[[Image.Image], Tensor]
@@ -167,7 +167,7 @@ def export(model: nn.Module, path: Path | str) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     bias = state.pop("logit_bias", None)
     metadata = {} if bias is None else {"logit_bias": repr(bias.item())}
-    write_bytes(path, _sorted_metadata(save(state, metadata={"format": "pt", **metadata})))
+    files.write_bytes(path, _sorted_metadata(save(state, metadata={"format": "pt", **metadata})))
 
 
 def _sorted_metadata(content: bytes) -> bytes:
@@ -191,6 +191,8 @@ class LoadedModel:
     tokenizer: Tokenizer
     weights: Path
     """The file of the weights."""
+    sha256: str
+    """Checksum of the file that was read, which may have been replaced since."""
 
 
 def load(path: Path, model: str) -> LoadedModel:
@@ -200,12 +202,24 @@ def load(path: Path, model: str) -> LoadedModel:
     """
     network = create(model, seed=0)
     try:
-        network.load_state_dict(load_file(path))
+        with _unchanged(path) as sha256:
+            network.load_state_dict(load_file(path))
     except (OSError, SafetensorError) as error:
         raise AmorlipError(f"{path}: cannot be read as safetensors ({one_line(error)}); train it again") from error
     except RuntimeError as error:
         raise AmorlipError(f"{path}: not the weights of a '{model}' ({one_line(error)})") from error
-    return LoadedModel(network.eval(), eval_transform(network), tokenizer(model), path)
+    return LoadedModel(network.eval(), eval_transform(network), tokenizer(model), path, sha256)
+
+
+@contextmanager
+def _unchanged(path: Path) -> Iterator[str]:
+    """The checksum of the bytes that the block reads. Raises AmorlipError if the file is replaced or changed within."""
+    before = path.stat()
+    yield files.sha256(path)
+    after = path.stat()
+    # The time of the last change cannot be set by hand, unlike that of the last modification.
+    if (before.st_dev, before.st_ino, before.st_ctime_ns) != (after.st_dev, after.st_ino, after.st_ctime_ns):
+        raise AmorlipError(f"{path} was changed while it was read; run again")
 
 
 def load_published(model: str, pretrained: str) -> LoadedModel:
@@ -217,14 +231,14 @@ def load_published(model: str, pretrained: str) -> LoadedModel:
     cannot be downloaded.
     """
     path, published = published_file(model, pretrained), open_clip.get_pretrained_cfg(model, pretrained)
-    with _one_line_errors(f"{path}: not the weights of a '{model}'"), _silent():
+    with _unchanged(path) as sha256, _one_line_errors(f"{path}: not the weights of a '{model}'"), _silent():
         network = open_clip.create_model(
             model,
             pretrained if published else str(path),
             force_quick_gelu=bool(published.get("quick_gelu", False)),
             pretrained_text=False,  # else a text tower from a hub would be downloaded, only to be overwritten
         )
-    return LoadedModel(network.eval(), eval_transform(network), published_tokenizer(model), path)
+    return LoadedModel(network.eval(), eval_transform(network), published_tokenizer(model), path, sha256)
 
 
 def published_file(model: str, pretrained: str) -> Path:
@@ -259,10 +273,10 @@ def load_folder(folder: Path) -> LoadedModel:
         if not path.is_file():
             raise AmorlipError(f"{path} is missing; give a folder that `amorlip export` wrote")
     name = f"local-dir:{folder}"
-    with _one_line_errors(f"{folder}: not an exported model"), _silent():
+    with _unchanged(weights) as sha256, _one_line_errors(f"{folder}: not an exported model"), _silent():
         network = open_clip.create_model(name)
         tokenize = open_clip.get_tokenizer(name)
-    return LoadedModel(network.eval(), eval_transform(network), tokenize, weights)
+    return LoadedModel(network.eval(), eval_transform(network), tokenize, weights, sha256)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from amorlip import models
+from amorlip.common import files
 from amorlip.common.errors import AmorlipError
 from amorlip.config.recipe import Augmentation
 from amorlip.loader.augment import train_transform
@@ -146,6 +147,43 @@ def test_bad_input_is_one_clear_line(tmp_path):
     with pytest.raises(AmorlipError, match="not the weights of a 'RN50'") as caught:
         models.load(tmp_path / "demo.safetensors", "RN50")
     assert "\n" not in str(caught.value)
+
+
+def weights_file(header: bytes, content: bytes = b"") -> bytes:
+    return len(header).to_bytes(8, "little") + header + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        (1 << 60).to_bytes(8, "little") + b"{}",
+        weights_file(b'{"a":' * 40_000),
+        weights_file(b'{"a":{"dtype":"F32","shape":[10000000000000],"data_offsets":[0,40000000000000]}}'),
+        weights_file(b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,-4]}}'),
+        weights_file(b'{"a":{"dtype":"X9","shape":[1],"data_offsets":[0,4]}}', bytes(4)),
+        weights_file(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4)),
+    ],
+)
+def test_hostile_weights_are_one_clear_line(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    for load in (lambda: models.load(path, "demo"), lambda: models.load_published("demo", str(path))):
+        with pytest.raises(AmorlipError) as caught:
+            load()
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("load", [models.load, lambda path, model: models.load_published(model, str(path))])
+def test_the_checksum_is_that_of_the_weights_that_were_loaded(tmp_path, monkeypatch, load):
+    path, other = tmp_path / "model.safetensors", tmp_path / "other.safetensors"
+    models.export(models.create("demo", seed=0), path)
+    models.export(models.create("demo", seed=1), other)
+    assert load(path, "demo").sha256 == files.sha256(path)
+    checksum = files.sha256
+    monkeypatch.setattr(files, "sha256", lambda name: (checksum(name), other.replace(path))[0])
+    with pytest.raises(AmorlipError, match="model.safetensors was changed while it was read; run again"):
+        load(path, "demo")
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])

@@ -32,10 +32,11 @@ def download(corpus: Corpus, split: str, urls: Path | None, folder: Path, *, par
     one of `parts`, `download_part` was called for each before, and made the further passes over its failed addresses.
 
     Raises:
-        AmorlipError: if the mirror cannot be read, a shard cannot be written, or another process downloads into
-            `folder`.
+        AmorlipError: if the mirror cannot be read, a shard cannot be written, another process downloads into
+            `folder`, or it has files that no download wrote.
     """
     with locked(folder):
+        leftovers.require_ours(folder)
         (folder / DOWNLOAD).unlink(missing_ok=True)
         if corpus.source == "mirror" and corpus.mirror is not None:
             record = _mirror(corpus.mirror, split, folder)
@@ -54,11 +55,16 @@ def download_part(corpus: Corpus, split: str, urls: Path | None, folder: Path, p
     listed = Addresses(_given(corpus, urls), split, corpus.samples_per_shard)
     shards = shards_of(part, parts, listed.shards)
     made_from = _made_from(corpus, split, listed)
+
+    def prepare() -> None:
+        leftovers.require_ours(folder)
+        leftovers.claim(folder, made_from)
+
     with locked_part(
         folder,
         shards,
         prepared=lambda: leftovers.is_claimed(folder, made_from),
-        prepare=lambda: leftovers.claim(folder, made_from),
+        prepare=prepare,
     ):
         (folder / DOWNLOAD).unlink(missing_ok=True)
         _passes(corpus, listed, folder, shards)

@@ -6,13 +6,18 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from amorlip.common.files import SET_ASIDE, set_aside, write_text
+from amorlip.common.errors import AmorlipError, shortened
+from amorlip.common.files import HOLDER, SET_ASIDE, set_aside, write_text
 from amorlip.corpus.division import EVERY_SHARD
+from amorlip.corpus.records import DOWNLOAD, MANIFEST, DownloadRecord, Manifest
 
 SOURCE = ".source"
 STAGING = ".staging-"
+MOST_LISTED = 3
+"""Files in a message."""
 
 
 def is_claimed(folder: Path, made_from: str) -> bool:
@@ -25,6 +30,7 @@ def claim(folder: Path, made_from: str, *, keep_unmarked: bool = False) -> None:
     """Prepare `folder` for shards that are made from what `made_from` describes.
 
     Shards made from anything else are set aside. With `keep_unmarked`, those without a known source are kept.
+    `require_ours` is called before.
     """
     if is_claimed(folder, made_from):
         return
@@ -37,6 +43,28 @@ def claim(folder: Path, made_from: str, *, keep_unmarked: bool = False) -> None:
             part.unlink()
         set_aside(folder, shards_and_outcomes(folder), "its shards were made from another source, list or image size")
     write_text(stamp, made_from)
+
+
+def require_ours(folder: Path) -> None:
+    """Raise AmorlipError if `folder` has files and no download was made into it: they may be a user's."""
+    if (folder / SOURCE).is_file() or _has_record(folder):
+        return
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith((".", SET_ASIDE)))
+    if others := [name for name in names if name != HOLDER]:
+        listed = ", ".join(others[:MOST_LISTED]) + (", …" if len(others) > MOST_LISTED else "")
+        raise AmorlipError(
+            f"{folder} has files that no download of ours wrote ({shortened(listed)}), and some might be moved or"
+            f" deleted; give an empty folder, or move them to {folder}/{SET_ASIDE}1, where a mirror's shards are found"
+        )
+
+
+def _has_record(folder: Path) -> bool:
+    """Whether there is a record of ours: versions before the hidden file wrote no other mark."""
+    for record, name in ((DownloadRecord, DOWNLOAD), (Manifest, MANIFEST)):
+        with suppress(AmorlipError):
+            record.read(folder / name)
+            return True
+    return False
 
 
 def keep_only(folder: Path, names: Iterable[str]) -> None:

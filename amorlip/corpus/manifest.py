@@ -71,7 +71,7 @@ def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -
     lost = manifest.lost() + _ignored(shards)
     _check_yield(manifest, corpus.min_yield, lost)
     _write_index(rows, numbers, folder / INDEX)
-    manifest.write(folder / MANIFEST)
+    manifest.model_copy(update={"index_sha256": sha256(folder / INDEX)}).write(folder / MANIFEST)
     print(f"{corpus_name}, {split}: {len(rows)} of {requested} pairs usable ({manifest.usable_fraction:.1%}; {lost})")
 
 

@@ -66,6 +66,8 @@ class Manifest(JsonRecord):
     """How the loader shows transparent pixels."""
     digest: str
     """sha256 of the shards' checksums and the ids of the usable pairs."""
+    index_sha256: str | None = None
+    """Checksum of index.parquet; None: made by a version that did not note it."""
     shards: list[ShardEntry]
 
     def lost(self) -> str:

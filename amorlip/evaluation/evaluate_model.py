@@ -123,10 +123,10 @@ class Evaluator:
         """The model on the CPU. Raises AmorlipError if it cannot be loaded."""
         return self.subject.load()
 
-    @cached_property
+    @property
     def weights_sha256(self) -> str:
         """Checksum of the weights."""
-        return files.sha256(self.loaded.weights)
+        return self.loaded.sha256
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -44,7 +44,7 @@ class FeatureCache:
             features = load_file(path)["features"].to(device)
             self.taken += 1
             return features
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError, KeyError):
             features = compute()
         files.write_bytes(path, save({"features": features.cpu().contiguous()}))
         return features

@@ -6,6 +6,7 @@ seed, the epoch and its id: the method, the number of ranks and the number of wo
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections import OrderedDict
@@ -14,13 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.errors import AmorlipError
 from amorlip.common.images import BadImage
+from amorlip.common.parquet import damaged
 from amorlip.common.stable_hash import stable_int
 from amorlip.common.transparency import Transparency
 from amorlip.config.recipe import pairs_per_rank
@@ -120,10 +121,11 @@ def read_index(folder: Path, manifest: Manifest) -> np.ndarray:
     """The index of a split as a structured array of pairs. Raises AmorlipError if it does not match the manifest."""
     path = folder / INDEX
     advice = f"delete it and {folder / MANIFEST}, and run again"
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise AmorlipError(f"{path} cannot be read: {one_line(error)}; {advice}") from error
+    with damaged(path, advice), path.open("rb") as file:
+        # Arrow reads the file that was opened here, so its bytes are those of the checksum.
+        if manifest.index_sha256 not in (None, hashlib.file_digest(file, "sha256").hexdigest()):
+            raise ValueError(f"it does not match its checksum in {MANIFEST}")
+        table = pq.read_table(file, page_checksum_verification=True)
     if not table.schema.equals(INDEX_SCHEMA):
         raise AmorlipError(f"{path} has other columns than {', '.join(INDEX_SCHEMA.names)}; {advice}")
     if len(table) != manifest.samples:

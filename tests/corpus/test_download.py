@@ -22,7 +22,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.config.corpus import UrlSource
 from amorlip.corpus import division, outcomes
 from amorlip.corpus import download as stage
-from amorlip.corpus.download import download
+from amorlip.corpus.download import download, download_part
 from amorlip.corpus.manifest import build_manifest
 from amorlip.corpus.reasons import plain_reason
 from amorlip.corpus.urls import write_table
@@ -457,14 +457,42 @@ def test_a_mirrors_new_revision_with_fewer_shards(monkeypatch, tmp_path, capsys,
     assert record_of(tmp_path)["shards"] == ["train-0.tar", "train-1.tar"] and not (tmp_path / "set-aside-2").exists()
 
 
+STRANGERS = {"train-0.tar": b"0", "train-7.tar": b"7", "mine.tar": b"mine", "00000.parquet": b"mine", ".x.part": b"x"}
+
+
+def write_all(folder: Path, contents: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+
+
 def test_shards_without_a_note_of_their_source_are_compared_with_the_mirror(monkeypatch, tmp_path):
-    """Folders from before the note was written, and shards that a user copied there: nothing is downloaded twice."""
+    """Folders from before the note was written: nothing is downloaded twice."""
     mirror = Mirror(monkeypatch, main={"train-0.tar": b"0", "train-1.tar": b"1"})
-    for name, data in (("train-0.tar", b"0"), ("train-7.tar", b"7"), ("mine.tar", b"mine")):
-        (tmp_path / name).write_bytes(data)
+    download(mirrored(), "train", None, tmp_path)
+    (tmp_path / ".source").unlink()
+    (tmp_path / "train-1.tar").unlink()
+    write_all(tmp_path, {"train-7.tar": b"7"})
+    mirror.sent.clear()
     download(mirrored(), "train", None, tmp_path)
     assert mirror.sent == ["train-1.tar"] and record_of(tmp_path)["shards"] == ["train-0.tar", "train-1.tar"]
-    assert aside(tmp_path) == {"set-aside-1/mine.tar": b"mine", "set-aside-1/train-7.tar": b"7"}
+    assert aside(tmp_path) == {"set-aside-1/train-7.tar": b"7"}
+
+
+@pytest.mark.parametrize("source", ["mirror", "list", "part of a list"])
+def test_a_folder_with_files_of_a_user_is_left_as_it_is(monkeypatch, tmp_path, source):
+    folder = tmp_path / "train"
+    write_all(folder, STRANGERS)
+    Mirror(monkeypatch, main={"train-0.tar": b"0", "train-1.tar": b"1"})
+    with pytest.raises(AmorlipError, match=r"train has files that no download of ours wrote \(00000.parquet, mine.tar"):
+        if source == "mirror":
+            download(mirrored(), "train", None, folder)
+        elif source == "list":
+            run_without_network(monkeypatch, tmp_path, corpus(0), lambda *_: None)
+        else:
+            write_table(urls := pa.chunked_array([["http://x"]]), urls, pa.array(["train"]), tmp_path / "urls.parquet")
+            download_part(corpus(0), "train", tmp_path / "urls.parquet", folder, 1, 2)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"} == STRANGERS
 
 
 def test_sources_in_turn_are_never_mixed(monkeypatch, tmp_path):

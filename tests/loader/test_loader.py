@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amorlip.common.errors import AmorlipError
-from amorlip.corpus.manifest import build_manifest
+from amorlip.corpus.manifest import INDEX_SCHEMA, build_manifest
 from amorlip.loader.loader import Batch, PairLoader
 from tests.common.test_images import PNG, on_white
 from tests.helpers.miniatures import any_corpus, pair, write_record, write_split, write_tar
@@ -255,8 +259,24 @@ def test_shards_that_are_not_the_manifests(tmp_path):
     (tmp_path / "index.parquet").write_bytes(
         write_split(tmp_path / "other", [[0]]).joinpath("index.parquet").read_bytes()
     )
-    with pytest.raises(AmorlipError, match="holds 1 pairs, the manifest 4"):
+    with pytest.raises(AmorlipError, match=r"index\.parquet cannot be read: it does not match its checksum in man"):
         loader(tmp_path)
+
+
+def test_an_index_with_other_captions(split, tmp_path):
+    """A whole parquet file of the right length, in which two captions changed places."""
+    folder = shutil.copytree(split, tmp_path / "split")
+    rows = pq.read_table(folder / "index.parquet").to_pandas()
+    for place in ("caption_offset", "caption_bytes"):
+        rows[place] = [*rows[place][1::-1], *rows[place][2:]]
+    table = pa.Table.from_pandas(rows, schema=INDEX_SCHEMA, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(None), folder / "index.parquet")
+    with pytest.raises(AmorlipError, match=r"index\.parquet cannot be read: it does not match its checksum"):
+        loader(folder)
+    record = json.loads((folder / "manifest.json").read_text())
+    del record["index_sha256"]  # as an earlier version wrote it
+    (folder / "manifest.json").write_text(json.dumps(record))
+    assert loader(folder).samples == len(rows)
 
 
 @pytest.mark.parametrize("transparency", ["drop", "white"])
