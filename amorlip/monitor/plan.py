@@ -12,7 +12,7 @@ from pathlib import Path
 from amorlip.common.errors import AmorlipError
 from amorlip.config.corpus_pairs import known
 from amorlip.monitor.jobs import Job, jobs
-from amorlip.monitor.slurm import partitions
+from amorlip.monitor.queue import partitions
 from amorlip.monitor.speed import Speeds
 from amorlip.monitor.text import table
 from amorlip.study import Study

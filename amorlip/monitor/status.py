@@ -10,9 +10,9 @@ from pathlib import Path
 from amorlip.common import files
 from amorlip.common.errors import AmorlipError
 from amorlip.config.run import Run
-from amorlip.monitor import slurm, snakemakes
+from amorlip.monitor import queue, snakemakes
+from amorlip.monitor.queue import Job
 from amorlip.monitor.runs import WEIGHTS, Progress, progress
-from amorlip.monitor.slurm import Job
 from amorlip.monitor.text import table
 from amorlip.study import Study
 
@@ -53,12 +53,12 @@ def status(study: Study, results: Path) -> Status:
 
     Raises AmorlipError for a damaged file. A Slurm that does not answer is no error: runs need none.
     """
-    here, trouble, queue = Path.cwd(), [], []
+    here, trouble, queued = Path.cwd(), [], []
     try:
-        queue = slurm.jobs() or []
+        queued = queue.jobs() or []
     except AmorlipError as error:
         trouble = [str(error)]
-    jobs = [job for job in queue if job.folder == here and job.comment.startswith("rule_")]
+    jobs = [job for job in queued if job.folder == here and job.comment.startswith("rule_")]
     runs = [_status(study, run, results / study.selection.name, jobs) for _, run in study.runs]
     gone = snakemakes.gone((job.name for job in jobs), here)
     orphans = [(job, why) for job in jobs if (why := gone[job.name])]

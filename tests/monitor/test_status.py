@@ -13,7 +13,6 @@ import yaml
 
 from amorlip import cli
 from amorlip.common import files
-from amorlip.monitor import slurm as slurm_commands
 from amorlip.training import records
 from amorlip.training.records import EpochRecord, RunRecord, StepRecord
 
@@ -194,14 +193,6 @@ def test_a_damaged_record_is_one_line(capsys, slurm):
         cli.main(["status"])
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "metrics.jsonl, line 1" in said
-
-
-@pytest.mark.parametrize(
-    ("limit", "minutes"),
-    [("30:00", 30), ("12:00:00", 720), ("7-00:00:00", 10080), ("1-12:30:00", 2190), ("infinite", float("inf"))],
-)
-def test_time_limits_of_slurm(limit, minutes):
-    assert slurm_commands.minutes(limit) == minutes
 
 
 def test_the_answer_comes_without_pytorch(slurm):
