@@ -129,3 +129,29 @@ def test_a_launched_run_that_fails_has_its_ranks_exit_code(tmp_path):
     assert subprocess.run(code, stderr=subprocess.DEVNULL).returncode == 3
     code[-1] = "import os; assert os.environ['WORLD_SIZE'] == '2'"
     assert subprocess.run(code, stderr=subprocess.DEVNULL).returncode == 0
+
+
+RANK = """
+import os, pathlib, signal, sys, time
+got = set()
+for number in (signal.SIGURG, signal.SIGUSR1):
+    signal.signal(number, lambda number, frame: got.add(number))
+pathlib.Path(sys.argv[1] + os.environ["RANK"]).touch()
+while len(got) < 2:
+    time.sleep(0.05)
+sys.exit(75)
+"""
+
+
+def test_a_schedulers_signal_to_the_launcher_alone_reaches_every_rank(tmp_path):
+    """Slurm signals a step's task only, where it tracks processes by cgroups."""
+    ready = tmp_path / "ready"
+    process = subprocess.Popen([sys.executable, "-c", LAUNCH, "-c", RANK, str(ready)], stderr=subprocess.DEVNULL)
+    try:
+        for rank in "01":
+            wait_for(process, tmp_path / f"ready{rank}", "")
+        for number in (signal.SIGURG, signal.SIGUSR1):
+            process.send_signal(number)
+        assert process.wait(timeout=60) == 75
+    finally:
+        process.kill()
