@@ -98,6 +98,7 @@ def table(
     manifests: Sequence[str],
     published: str | None,
     later_work: str | None = None,
+    provenance: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What a table shows, with the corpora's yields and the published numbers that it is compared with."""
     shown = _shown(study, name, evaluations, metrics)
@@ -110,6 +111,8 @@ def table(
             key: display.CorpusLabel(title=corpus.title, published_pairs=corpus.published_pairs)
             for key, corpus in study.corpora.items()
         },
+        provenance=[Path(path) for path in provenance],
+        study=study.selection.name,
         published=None if published is None else Path(published),
         later_work=None if later_work is None else Path(later_work),
     ).model_dump(mode="json")

@@ -9,6 +9,7 @@ from typing import Any
 
 from amorlip.common import malloc
 from amorlip.common.errors import AmorlipError
+from amorlip.common.resident import resident_mib
 
 
 def peak_mib(prepare: Callable[..., Callable[[], object]], *arguments: Any) -> float:
@@ -35,13 +36,6 @@ def _measure(pipe: Any, prepare: Callable[..., Callable[[], object]], arguments:
     malloc.return_freed()  # without it the same call took 97 MiB once and 320 MiB another time
     call = prepare(*arguments)
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak
-    before = _resident_mib("VmRSS")
+    before = resident_mib("VmRSS")
     call()
-    pipe.send(_resident_mib("VmHWM") - before)
-
-
-def _resident_mib(key: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) / 1024
-    raise AmorlipError(f"/proc/self/status has no {key}; memory can be measured on Linux only")
+    pipe.send(resident_mib("VmHWM") - before)

@@ -83,6 +83,10 @@ class TableSettings(Shown):
     """manifest.json of each training corpus: how much of it could be downloaded."""
     corpora: dict[Name, CorpusLabel] = {}
     """Corpus → its label."""
+    provenance: list[FilePath] = []
+    """provenance.json of the runs, where `options.cost` asks for it."""
+    study: Name | None = None
+    """The study's name, for the command that makes missing runs."""
     published: FilePath | None = None
     """The csv file of published numbers that `options.published` names."""
     later_work: FilePath | None = None

@@ -67,6 +67,9 @@ class Comparison(Section):
     later_work: Name | None = None
     """File in paper/ (without .csv) with results of other authors' own runs, shown in a block of its own after each
     scale of the same name."""
+    cost: Literal["step_time", "memory"] | None = None
+    """A last column: how much more time a training step takes, or how much more memory training takes, than the
+    `baseline` method's. From the runs' provenance.json."""
     best_of: list[BestOf] = []
     """Rows that show the best of several methods, with a note that names it. Methods that the study does not have are
     left out."""

@@ -11,7 +11,7 @@ from amorlip.config.benchmark import Benchmark
 from amorlip.config.display import RunLabel, TableSettings
 from amorlip.config.experiment import Comparison
 from amorlip.config.selection import EXTERNAL
-from amorlip.reporting import best_of, notes
+from amorlip.reporting import best_of, cost_column, notes
 from amorlip.reporting.evaluations import (
     Summary,
     chance,
@@ -56,6 +56,7 @@ def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple
         blocks=blocks,
         notes=[
             *notes.on_values(benchmark, chosen.runs, summary, columns),
+            *notes.on_missing_runs(name, settings, summary),
             *chosen.notes,
             *notes.on_missing_tasks(benchmark, missing_tasks(settings.evaluations, benchmark)),
             *notes.on_published_rows(blocks),
@@ -64,7 +65,8 @@ def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple
             *options.notes,
         ],
     )
-    return _tidy(measured, summary, guessing), layout
+    table = _tidy(measured, summary, guessing)
+    return (table, layout) if options.cost is None else cost_column.add(table, layout, settings, options.cost)
 
 
 def _groups(benchmark: Benchmark, wanted: list[str] | None) -> list[tuple[str, list[str]]]:
@@ -120,10 +122,10 @@ def _scale_rows(
             Cell(_percent(mean, MISSING), _percent(spread, ""), mark)
             for mean, spread, mark in zip(means, spreads, marks, strict=True)
         ]
-        rows.append(Row(group[0].title, cells, origin=_origin(scale, key, group)))
+        rows.append(Row(group[0].title, cells, origin=_origin(scale, key, group), key=key))
         if printed := published.get(key):
             cells = [Cell(_percent(100 * printed.get(column, math.nan), MISSING)) for column in columns]
-            rows.append(Row(f"{group[0].title}, published", cells, "published"))
+            rows.append(Row(f"{group[0].title}, published", cells, "published", key=key))
     return rows
 
 

@@ -21,6 +21,7 @@ _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "„": ",{},",
     "‚": ",",
     "–": r"\textendash{}",
+    "†": r"\textdagger{}",
     "—": r"\textemdash{}",
     "…": r"\dots{}",
     "\u00a0": "~",

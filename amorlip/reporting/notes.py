@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from amorlip.config.benchmark import Benchmark
-from amorlip.config.display import EXTERNAL_TITLE, CorpusLabel, RunLabel
+from amorlip.config.display import EXTERNAL_TITLE, CorpusLabel, RunLabel, TableSettings
 from amorlip.config.selection import EXTERNAL
 from amorlip.corpus.records import Manifest
 from amorlip.reporting.evaluations import Summary, column_title
@@ -46,6 +46,20 @@ def _on_gaps(benchmark: Benchmark, runs: list[RunLabel], summary: Summary, colum
             listed = ", ".join(f"{column_title(benchmark, column)} ({count})" for column, count in fewer.items())
             notes.append(f"{group[0].title}, {group[0].scale_title}: fewer seeds than {len(group)} in {listed}.")
     return notes
+
+
+def on_missing_runs(name: str, settings: TableSettings, summary: Summary) -> list[str]:
+    """Rows without any result, and the command that makes them."""
+    counts = dict(zip(summary.count.index, summary.count.sum(axis=1), strict=True))
+    missing = [group[0] for key, group in by_row(settings.runs).items() if not counts[key]]
+    if not missing:
+        return []
+    listed = _listed(f"{run.title} ({run.scale_title})" for run in missing)
+    note = f"{MISSING}: no result of {listed}"
+    if settings.study is None:
+        return [f"{note}."]
+    study = f"results/{settings.study}"
+    return [f"{note}. To make them: snakemake --configfile {study}/config.yaml {study}/tables/{name}.md"]
 
 
 def on_missing_tasks(benchmark: Benchmark, reasons: Mapping[str, str]) -> list[str]:

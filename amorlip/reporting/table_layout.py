@@ -30,6 +30,8 @@ class Row:
     kind: Literal["measured", "published", "chance"] = "measured"
     origin: str = ""
     """Which runs it comes from, shown on hovering in HTML."""
+    key: tuple[str, str, str] | None = None
+    """Scale, method and variant, where it is a row of the study or a published one."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from amorlip.common import provenance
 from amorlip.common.errors import AmorlipError
 from amorlip.config.run import Run
-from amorlip.training import progress
+from amorlip.training import cost, progress
 from amorlip.training.metrics import Metrics
 from amorlip.training.optim import Update
 from amorlip.training.records import EpochRecord, RunRecord, Start, StepRecord
@@ -36,9 +36,11 @@ class Journal:
         self.marks = {"window_step": 0, "window_seconds": 0.0, "epoch_seconds": 0.0}
         self.training, self.wall = progress.Clock(), progress.Clock()
         self.starts: list[Start] = []
+        self.peak_memory_mib: float | None = None
         if state is not None:
             # checkpoints of earlier versions have no starts
             self.starts = [Start.model_validate(start) for start in state.get("starts", [])]
+            self.peak_memory_mib = state.get("peak_memory_mib")
             self.window.load(state["window"])
             self.marks = dict(state["marks"])
             self.training, self.wall = progress.Clock(state["training_seconds"]), progress.Clock(state["wall_seconds"])
@@ -51,7 +53,10 @@ class Journal:
         """What goes into a checkpoint. Afterwards the records so far are on the disk."""
         if self.metrics:
             self.metrics.sync()
+        # here and not at the end: a process that only exports has trained nothing
+        self.peak_memory_mib = max(self.peak_memory_mib or 0.0, cost.peak_memory_mib(self.session.world.device))
         return {
+            "peak_memory_mib": self.peak_memory_mib,
             "window": self.window.state,
             "marks": self.marks,
             "training_seconds": self.training.seconds,

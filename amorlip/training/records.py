@@ -119,6 +119,11 @@ class Provenance(JsonRecord):
     training_seconds: float
     """Without evaluation and checkpoints."""
     wall_seconds: float
+    peak_memory_mib: float | None = None
+    """The most that tensors took on rank 0's GPU; on a CPU, that its process took. null in files of earlier versions.
+    """
+    median_step_ms: float | None = None
+    """Median over the logging windows of the last start, of the mean time of a step."""
     checkpoints: str
     """Name of the run's folder of checkpoints."""
     ranks: int

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -75,6 +76,11 @@ def test_results_are_complete_and_the_weights_come_last(finished):
     found = json.loads((output / "provenance.json").read_text())
     assert found["corpus"] == {"name": "tiny", "digest": f"{44:064d}", "pairs": 44}
     assert (found["seed"], found["samples_seen"], found["skipped_steps"]) == (0, 120, 0)
+    assert 50 < found["peak_memory_mib"] < 100_000
+    speeds = [
+        record.samples_per_s for record in training_records.read(output / "metrics.jsonl") if record.kind == "step"
+    ]
+    assert found["median_step_ms"] == pytest.approx(1000 * 8 / statistics.median(speeds))
     assert "tiny/amorlip_l2log-seed0: step 15/15  epoch 3/3" in (output / "train.log").read_text()
     assert list((output / "tensorboard").glob("events*"))
     trained, start = models.load(output / "model.safetensors", "tiny").network, models.create("tiny", seed=0)
@@ -256,6 +262,9 @@ def test_a_run_that_two_revisions_computed_names_both(finished, corpus, tmp_path
         (10, "third"),
     ]
     assert found.git_revision == "third"
+    # the step time is of the code that is named; its only windows are those of the steps 12 and 15
+    windows = [record for record in training_records.read(tmp_path / "metrics.jsonl") if record.kind == "step"]
+    assert found.median_step_ms == pytest.approx(1000 * 8 / statistics.mean(w.samples_per_s for w in windows[-2:]))
 
 
 @pytest.mark.parametrize("step", [7, None])

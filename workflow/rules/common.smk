@@ -187,6 +187,13 @@ def metrics_of(experiment):
     return [f"{STUDY}/runs/{run.scale}/{run.name}/metrics.jsonl" for _, run in study.experiment_runs(experiment)]
 
 
+def provenance_of(table):
+    """provenance.json of the runs of a table that shows what training costs."""
+    if not study.experiments[table].options.get("cost"):
+        return []
+    return [f"{STUDY}/runs/{run.scale}/{run.name}/provenance.json" for _, run in study.experiment_runs(table)]
+
+
 def manifests_of(experiment):
     """Manifests of the corpora that a table's runs were trained on."""
     corpora = {run.recipe.corpus for _, run in study.experiment_runs(experiment)}
@@ -208,6 +215,7 @@ def table_settings_file(wildcards):
         evaluations=evaluations_of(wildcards.table) + external_evaluations(),
         metrics=metrics_of(wildcards.table),
         manifests=manifests_of(wildcards.table),
+        provenance=provenance_of(wildcards.table),
         published=next(iter(paper_file(wildcards.table, "published")), None),
         later_work=next(iter(paper_file(wildcards.table, "later_work")), None),
     )

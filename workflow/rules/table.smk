@@ -7,6 +7,7 @@ rule table:
         evaluations=lambda wildcards: records_of(wildcards.table, external=True),
         metrics=lambda wildcards: metrics_of(wildcards.table),
         manifests=lambda wildcards: manifests_of(wildcards.table),
+        provenance=lambda wildcards: provenance_of(wildcards.table),
         published=lambda wildcards: paper_file(wildcards.table, "published"),
         later_work=lambda wildcards: paper_file(wildcards.table, "later_work"),
     output:

@@ -1,0 +1,86 @@
+"""The columns of step time and memory: from the runs' provenance.json to each format of a table."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from amorlip.common.errors import AmorlipError
+from amorlip.reporting import tables
+from amorlip.training.records import CorpusRecord, Provenance
+
+VALUES = {"clip": (100.0, 1000.0), "amorlip_l2log": (102.161, 1003.3)}
+"""Method → median time of a step [ms], peak memory [MiB]."""
+
+
+def provenance(fake, run, device="H100", **fields):
+    """Write a run's record."""
+    path = fake.folder / "runs" / run.scale / f"{run.method}-{run.variant}-{run.seed}" / "provenance.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    step, memory = VALUES[run.method]
+    values = {"median_step_ms": step + run.seed, "peak_memory_mib": memory + run.seed} | fields
+    Provenance(
+        scale=run.scale, method=run.method, variant=run.variant, seed=run.seed, steps=1, samples_seen=1,
+        corpus=CorpusRecord(name="c", digest="0", pairs=1), skipped_steps=0, training_seconds=1, wall_seconds=1,
+        checkpoints="x", ranks=1, platform="p", device=device, cpu_capability="AVX2", cuda=None, git_revision=None,
+        versions={}, starts=[], **values,
+    ).write(path)  # fmt: skip
+    return path
+
+
+def render(fake, experiment, quantity, records, **fields):
+    experiment = experiment.model_copy(update={"options": {"cost": quantity}})
+    outputs = {form: fake.folder / f"t.{form}" for form in ("csv", "md", "tex", "html")}
+    tables.write("t", fake.shown(experiment, provenance=records, **fields), outputs)
+    text = {form: path.read_text(encoding="utf-8") for form, path in outputs.items()}
+    return pd.read_csv(outputs["csv"]).set_index("method"), text
+
+
+@pytest.mark.parametrize(("quantity", "over"), [("step_time", 100 * (103.161 / 101 - 1)), ("memory", 0.3297)])
+def test_the_percentage_is_of_the_means_over_seeds(study, table_experiment, quantity, over):
+    fake = study(seeds=(0, 1, 2))
+    frame, text = render(fake, table_experiment, quantity, [provenance(fake, run) for run in fake.runs])
+    assert frame.loc["amorlip_l2log", f"{quantity}_over_clip"] == pytest.approx(over, abs=1e-3)
+    assert frame.loc["clip", f"{quantity}_over_clip"] == 0
+    row = next(line for line in text["md"].splitlines() if "AmorLIP l2-log" in line)
+    assert row.endswith(f"| {over:.2f} |")
+    assert all(f"{over:.2f}" in text[form] for form in ("tex", "html"))
+    own = {"step_time": "101.00 ms on H100", "memory": "1,001.00 MiB on H100"}[quantity]
+    assert own in text["md"] and "in percent over CLIP's" in text["md"]
+
+
+def test_another_device_is_marked(study, table_experiment):
+    fake = study()
+    devices = {"clip": "H100", "amorlip_l2log": "A100"}
+    records = [provenance(fake, run, devices[run.method]) for run in fake.runs]
+    _, text = render(fake, table_experiment, "step_time", records)
+    assert "2.16† |" in text["md"] and r"2.16\textdagger{}" in text["tex"] and "AmorLIP l2-log on A100" in text["md"]
+    records = [provenance(fake, run) for run in fake.runs]
+    assert "†" not in render(fake, table_experiment, "step_time", records)[1]["md"]
+
+
+def test_records_of_an_earlier_version_have_no_cost(study, table_experiment):
+    fake = study()
+    clip, amorlip = fake.runs
+    records = [provenance(fake, clip), provenance(fake, amorlip, median_step_ms=None)]
+    frame, text = render(fake, table_experiment, "step_time", records)
+    assert pd.isna(frame.loc["amorlip_l2log", "step_time_over_clip"])
+    assert next(line for line in text["md"].splitlines() if "AmorLIP l2-log" in line).endswith("| – |")
+
+
+def test_a_record_of_another_run_is_refused(study, table_experiment):
+    fake = study()
+    stranger = fake.runs[0].model_copy(update={"seed": 9})
+    with pytest.raises(AmorlipError, match="belongs to the run"):
+        render(fake, table_experiment, "memory", [provenance(fake, stranger)])
+
+
+def test_a_missing_run_has_dashes_and_the_command_that_makes_it(study, table_experiment):
+    fake = study(methods=("clip", "amorlip_l2log", "siglip"))
+    evaluations = [path for path in fake.evaluations() if "siglip" not in str(path)]
+    frame, text = render(fake, table_experiment, "memory", [], evaluations=evaluations, study="paper")
+    row = next(line for line in text["md"].splitlines() if line.startswith("|  | SigLIP"))
+    assert set(row.split("|")[3:-1]) == {" – "}
+    assert "no result of SigLIP (Demo)" in text["html"]
+    assert "snakemake --configfile results/paper/config.yaml results/paper/tables/t.md" in text["html"]
+    assert "no result" not in render(fake, table_experiment, "memory", [], study="paper")[1]["html"]
