@@ -67,8 +67,11 @@ Repository = Annotated[str, BeforeValidator(_repository)]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """A name that becomes a file's name: like `Name`, but with `-` allowed."""
 
-PackageName = Annotated[str, Field(pattern=r"^(@[a-z0-9_-][a-z0-9_.-]*/)?[a-z0-9_-][a-z0-9_.-]*$")]
-"""Name of an npm package, with its scope."""
+PackageName = Annotated[str, Field(pattern=r"^(@[a-z0-9_][a-z0-9_.-]*/)?[a-z0-9_][a-z0-9_.-]*$")]
+"""Name of an npm package, with its scope. npm takes a name that begins with `-` for an option."""
+
+PackageVersion = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$")]
+"""Exact version of an npm package. npm also takes files and addresses for versions."""
 
 Float = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Float, Field(gt=0)]

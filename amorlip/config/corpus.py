@@ -7,13 +7,25 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from amorlip.common.transparency import Transparency
-from amorlip.config.base import Affects, Count, Fraction, Name, Natural, PackageName, Repository, Section, Seed, refused
+from amorlip.config.base import (
+    Affects,
+    Count,
+    Fraction,
+    Name,
+    Natural,
+    PackageName,
+    PackageVersion,
+    Repository,
+    Section,
+    Seed,
+    refused,
+)
 
 
 class Package(Section):
     """One npm package, pinned."""
 
-    version: str
+    version: PackageVersion
     """Exact version."""
     integrity: Annotated[str, Field(pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")]
     """Subresource-integrity digest of the package's archive; checked after download."""

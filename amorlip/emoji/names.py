@@ -42,6 +42,10 @@ class Drawing:
     """The set describes this icon as the left-right mirror image of the drawing."""
 
 
+HEXCODE = r"[0-9A-F]{1,6}(-[0-9A-F]{1,6})*"
+"""It becomes part of a path."""
+
+
 def read_json(path: Path) -> Any:
     """Contents of a package's JSON file. Raises AmorlipError when it is missing or broken."""
     try:
@@ -61,6 +65,8 @@ def read_emoji(package: Path) -> list[Emoji]:
         group = meta["groups"].get(str(entry.get("group")), "component")
         if group == "component":
             continue
+        if not re.fullmatch(HEXCODE, str(entry.get("hexcode"))):
+            raise AmorlipError(f"{package}: '{entry.get('hexcode')}' is no code of an emoji; delete it and run again")
         found.append(
             Emoji(
                 hexcode=entry["hexcode"],

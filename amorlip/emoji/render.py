@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from amorlip.common.images import open_image
 from amorlip.common.pool import map_on_all_cores
 from amorlip.emoji.names import Drawing
+from amorlip.emoji.svg_check import check_svg
 
 WHITE = (255, 255, 255)
 VISIBLE = 16
@@ -63,6 +64,7 @@ def render(drawing: Drawing, size: int) -> Image.Image:
 def _raw(drawing: Drawing, size: int) -> bytes:
     if drawing.file is not None:
         return drawing.file.read_bytes()
+    check_svg(drawing.svg or "")
     return _rasterize(drawing.svg or "", 2 * size)
 
 

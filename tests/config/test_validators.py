@@ -63,7 +63,7 @@ def external(**keys: Any) -> dict[str, Any]:
     return {"external_models": {"mine": {"title": "Mine", "model": "RN50", "pretrained": "openai", **keys}}}
 
 
-STYLE = {"version": "1", "integrity": f"sha512-{'A' * 86}==", "license": "MIT", "role": "style"}
+STYLE = {"version": "1.0.0", "integrity": f"sha512-{'A' * 86}==", "license": "MIT", "role": "style"}
 NO_NAMES = {"packages": {"emojibase-data": {"role": "digits"}}}
 TWO_OF_A_STYLE = {"packages": {"@iconify-json/twemoji": {"style": "noto"}}}
 RHO = [{"from_fraction": 0.75, "value": 1.0}, {"from_fraction": 0.5, "value": 2.0}]

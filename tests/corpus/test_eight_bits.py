@@ -76,6 +76,7 @@ def test_the_download_uses_it():
     original, seen, opener = cv2.imdecode, [], urllib.request._opener
     downloader = object.__new__(bounded_download.BoundedDownloader)
     downloader.timeout, downloader.transparency = 1, "drop"
+    downloader.private = downloader.files = False
     with mock.patch.object(bounded_download.Downloader, "__call__", lambda self, row: seen.append(cv2.imdecode)):
         downloader(None)
     assert seen[0].func is imdecode and seen[0].keywords == {"transparency": "drop"}

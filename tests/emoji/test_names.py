@@ -110,6 +110,18 @@ def test_broken_packages_are_told(tmp_path):
         read_emoji(tmp_path)
 
 
+@pytest.mark.parametrize("hexcode", ["../../X", "1F600/..", "", "1f600", "1F600\n", None])
+def test_a_code_that_is_none_does_not_become_a_path(tmp_path, hexcode):
+    for folder in ("meta", "en"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "meta" / "groups.json").write_text(json.dumps({"groups": {"0": "a"}, "subgroups": {"0": "b"}}))
+    (tmp_path / "meta" / "unicode-names.json").write_text("{}")
+    entry = {"label": "a", "hexcode": hexcode, "group": 0, "subgroup": 0}
+    (tmp_path / "en" / "data.json").write_text(json.dumps([entry]))
+    with pytest.raises(AmorlipError, match="is no code of an emoji"):
+        read_emoji(tmp_path)
+
+
 def test_slug():
     assert slug("Piñata’s “box”!") == "pinatas-box"
     assert slug("woman: red hair") == "woman-red-hair"

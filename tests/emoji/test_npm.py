@@ -7,8 +7,10 @@ import json
 import tarfile
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from amorlip.common.errors import AmorlipError
+from amorlip.config.base import PackageName
 from amorlip.config.corpus import Package
 from amorlip.emoji import npm
 
@@ -106,3 +108,16 @@ def test_unsafe_and_broken_archives_are_refused(data, message, tmp_path):
         npm.unpack(path, tmp_path / "out")
     assert not (tmp_path / "climb").exists()
     assert not list((tmp_path / "out").rglob("link")) if (tmp_path / "out").exists() else True
+
+
+@pytest.mark.parametrize("name", ["-g", "--prefix=x", "@-a/b", "a/b", "../a", "file:a", "https://x.org/a.tgz", "A b"])
+def test_names_that_npm_takes_for_something_else_are_refused(name):
+    with pytest.raises(ValidationError, match="pattern"):
+        TypeAdapter(PackageName).validate_python(name)
+
+
+@pytest.mark.parametrize("version", ["latest", "^1.0.0", "1", "file:../a", "https://x.org/a.tgz", "npm:b@1.0.0", "-g"])
+def test_versions_are_exact(version):
+    with pytest.raises(ValidationError, match="pattern"):
+        Package(version=version, integrity=integrity(b""), license="MIT", role="names")
+    Package(version="1.0.0-beta.1+x", integrity=integrity(b""), license="MIT", role="names")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from amorlip.emoji import svg_check
 from amorlip.emoji.names import Drawing
 from amorlip.emoji.render import render, render_all
 
@@ -72,6 +73,36 @@ def test_what_cannot_be_drawn_is_counted_and_leaves_no_file(tmp_path):
     ]  # fmt: skip
     assert render_all(drawings, tmp_path / "out", 8) == [None, "cannot be rendered", "blank", "cannot be rendered"]
     assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["1.png"]
+
+
+def svg(body: str) -> str:
+    return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{body}</svg>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<image href="/etc/picture.png"/>',
+        '<use xlink:href="file:///etc/picture.svg"/>',
+        '<use href="&#x2f;etc/picture.svg"/>',
+        '<image href="data:image/svg+xml;base64,PHN2Zy8+"/>',
+        '<filter id="f"><feImage href="#a"/></filter>',
+        '<filter id="f"><feTurbulence numOctaves="1000000000"/></filter>',
+        "<text>a</text>",
+        "<g>" * 200_000 + "</g>" * 200_000,
+        "".join(f'<clipPath id="c{i}" clip-path="url(#c{i + 1})"/>' for i in range(20_000)),
+        f"<!--{' ' * svg_check.MOST_BYTES}-->",
+    ],
+    ids=["file", "link", "escaped", "data", "feImage", "endless", "fonts", "nested", "chain", "large"],
+)
+def test_drawings_that_are_meant_to_do_harm_are_not_given_to_the_renderer(body, tmp_path, monkeypatch):
+    monkeypatch.setattr("resvg_py.svg_to_bytes", lambda **_: pytest.fail("was rendered"))
+    assert render_all([Drawing("a", "1", svg=svg(body))], tmp_path, 8) == ["cannot be rendered"]
+
+
+def test_entities_are_not_defined_in_a_drawing(tmp_path):
+    text = '<!DOCTYPE svg [<!ENTITY a SYSTEM "file:///etc/hostname">]>' + svg("<title>&a;</title>")
+    assert render_all([Drawing("a", "1", svg=text)], tmp_path, 8) == ["cannot be rendered"]
 
 
 @pytest.mark.parametrize("size", [8, 33])
