@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 import numpy as np
 import open_clip
 import torch
+from open_clip import factory
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
@@ -231,7 +233,12 @@ def load_published(model: str, pretrained: str) -> LoadedModel:
     cannot be downloaded.
     """
     path, published = published_file(model, pretrained), open_clip.get_pretrained_cfg(model, pretrained)
-    with _unchanged(path) as sha256, _one_line_errors(f"{path}: not the weights of a '{model}'"), _silent():
+    with (
+        _unchanged(path) as sha256,
+        _one_line_errors(f"{path}: not the weights of a '{model}'"),
+        _silent(),
+        _no_foreign_code(),
+    ):
         network = open_clip.create_model(
             model,
             pretrained if published else str(path),
@@ -259,7 +266,7 @@ def published_file(model: str, pretrained: str) -> Path:
 
 def published_tokenizer(model: str) -> Tokenizer:
     """The tokenizer of any of OpenCLIP's architectures. Raises AmorlipError if it cannot be downloaded from its hub."""
-    with _one_line_errors(f"{model}: its tokenizer cannot be loaded"):
+    with _one_line_errors(f"{model}: its tokenizer cannot be loaded"), _no_foreign_code():
         return open_clip.get_tokenizer(model)
 
 
@@ -273,7 +280,12 @@ def load_folder(folder: Path) -> LoadedModel:
         if not path.is_file():
             raise AmorlipError(f"{path} is missing; give a folder that `amorlip export` wrote")
     name = f"local-dir:{folder}"
-    with _unchanged(weights) as sha256, _one_line_errors(f"{folder}: not an exported model"), _silent():
+    with (
+        _unchanged(weights) as sha256,
+        _one_line_errors(f"{folder}: not an exported model"),
+        _silent(),
+        _no_foreign_code(),
+    ):
         network = open_clip.create_model(name)
         tokenize = open_clip.get_tokenizer(name)
     return LoadedModel(network.eval(), eval_transform(network), tokenize, weights, sha256)
@@ -291,6 +303,26 @@ def _one_line_errors(words: str) -> Iterator[None]:
         if lacks_memory(error):
             raise
         raise AmorlipError(f"{words} ({one_line(error)})") from error
+
+
+@contextmanager
+def _no_foreign_code() -> Iterator[None]:
+    """Neither run the code that comes with a tokenizer or a text tower, nor ask on the terminal whether it may run.
+
+    The configuration of an exported folder can set any option of its tokenizer, `trust_remote_code` too.
+    """
+    from transformers import dynamic_module_utils
+
+    original = factory.HFTokenizer
+
+    def tokenizer(*arguments: Any, **options: Any) -> Any:
+        return original(*arguments, **{**options, "trust_remote_code": False})
+
+    with (
+        mock.patch.object(factory, "HFTokenizer", tokenizer),
+        mock.patch.object(dynamic_module_utils, "TIME_OUT_REMOTE_CODE", 0),  # else a question that waits so long
+    ):
+        yield
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Every function works the same with one process: nothing is exchanged then, and t
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,19 +59,30 @@ class World:
         self.largest(0)
 
     def gather(self, value: Any) -> list[Any]:
-        """The ranks' values, by rank."""
-        values: list[Any] = [value]
-        if self.size > 1:
-            values = [None] * self.size
-            dist.all_gather_object(values, value)
-        return values
+        """The ranks' values, by rank, of types that `torch.load(weights_only=True)` accepts.
 
-    def from_main(self, value: Any) -> Any:
+        PyTorch's own function for objects runs code that arrives through a socket without a password.
+        """
+        if self.size == 1:
+            return [value]
+        file = io.BytesIO()
+        torch.save(value, file)
+        lengths = [torch.tensor(0) for _ in range(self.size)]
+        dist.all_gather(lengths, torch.tensor(len(file.getvalue())))
+        parts = [torch.zeros(int(max(lengths)), dtype=torch.uint8) for _ in range(self.size)]
+        own = torch.zeros_like(parts[0])
+        own[: len(file.getvalue())] = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+        dist.all_gather(parts, own)
+        sent = [part[:length].numpy().tobytes() for part, length in zip(parts, lengths, strict=True)]
+        return [torch.load(io.BytesIO(data), weights_only=True) for data in sent]
+
+    def from_main(self, value: int) -> int:
         """Rank 0's value."""
-        values = [value]
-        if self.size > 1:
-            dist.broadcast_object_list(values)
-        return values[0]
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value)
+        dist.broadcast(tensor, 0)
+        return int(tensor)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import open_clip
@@ -59,6 +60,22 @@ def test_probabilities_are_those_of_openclip(exported, pictures, templates):
         values = [value for _, value in ranked]
         assert values == sorted(values, reverse=True) and sum(values) == pytest.approx(1)
         assert dict(ranked) == pytest.approx(expected(exported, picture, templates), abs=1e-5)
+
+
+def test_a_folder_cannot_have_its_own_code_run(exported, tmp_path, monkeypatch):
+    """Its configuration asks for a tokenizer whose class is a file of the folder, and trusts that file."""
+    folder = tmp_path / "model"
+    shutil.copytree(exported, folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["mine.Mine", None]}}))
+    (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Mine: pass\n")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question on the terminal"))
+    with pytest.raises(AmorlipError, match="not an exported model"):
+        models.load_folder(folder)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_command_prints_a_line_per_picture(exported, pictures, capsys):
