@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from amorlip.common.printable import printable
+
 NO_MEMORY = ("can't allocate memory", "size calculation overflowed", "out of memory", "Unable to allocate")
 """In the messages of PyTorch and NumPy, most of which are plain RuntimeErrors."""
 
@@ -13,8 +15,8 @@ class AmorlipError(Exception):
     """Bad input or a failed step, in one line: what, where, what to do. The command line prints it and exits with 1."""
 
     def __init__(self, message: str) -> None:
-        # keys, values and the texts of other libraries may hold line breaks
-        super().__init__(" ".join(message.splitlines()))
+        # keys, values, names and the texts of other libraries may hold line breaks and control characters
+        super().__init__(printable(" ".join(message.splitlines())))
 
 
 class NotAvailable(AmorlipError):
@@ -31,8 +33,7 @@ def one_line(error: BaseException, length: int = 200) -> str:
 
 def shortened(value: object, length: int = 200) -> str:
     """A value from a stranger's file as text for a message: at most `length` characters and an ellipsis."""
-    text = str(value)
-    return text if len(text) <= length else f"{text[:length]}…"
+    return printable(str(value), length)
 
 
 def lacks_memory(error: Exception) -> bool:

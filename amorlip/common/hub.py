@@ -7,16 +7,19 @@ of a file when its process ends, and verifies no checksum; this module resumes a
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from urllib.parse import quote
 
-from amorlip.common import files
+from amorlip.common import files, hub_listing
 from amorlip.common.errors import AmorlipError, NotAvailable, one_line
+from amorlip.common.room import check_room
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
@@ -75,23 +78,24 @@ def _listing(
 ) -> tuple[str, list[RepoFile]]:
     """The commit of a revision, and those of its files that are requested."""
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
     from huggingface_hub.utils import filter_repo_objects
 
     api = HfApi()
-    commit = _retried(lambda: api.dataset_info(repository, revision=revision).sha)
-    if commit is None:
-        raise AmorlipError(f"the dataset repository {repository} names no commit for '{revision}'; run again")
-    tree = _retried(lambda: list(api.list_repo_tree(repository, repo_type="dataset", revision=commit, recursive=True)))
-    files = [entry for entry in tree if isinstance(entry, RepoFile)]
+
+    def tree(commit: str) -> list[Any]:
+        entries = api.list_repo_tree(repository, repo_type="dataset", revision=commit, recursive=True)
+        return list(itertools.islice(entries, hub_listing.MOST_FILES + 1))
+
+    with hub_listing.bounded(repository):
+        commit = _retried(lambda: api.dataset_info(repository, revision=revision).sha)
+        if commit is None or not re.fullmatch(hub_listing.COMMIT, commit):
+            raise AmorlipError(f"the dataset repository {repository} names no commit for '{revision}'; run again")
+        files = hub_listing.files_of(repository, _retried(lambda: tree(commit)))
     wanted = list(
         filter_repo_objects(files, allow_patterns=patterns, ignore_patterns=others, key=lambda file: file.path)
     )
     if not wanted:
         raise AmorlipError(f"the dataset repository {repository} has no file that matches {patterns}")
-    for file in wanted:
-        if ".." in PurePosixPath(file.path).parts or file.path.startswith("/"):
-            raise AmorlipError(f"the dataset repository {repository} lists a path that leaves its folder: {file.path}")
     return commit, wanted
 
 
@@ -99,6 +103,8 @@ def _fetch_all(repository: str, commit: str, wanted: list[RepoFile], folder: Pat
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()  # several files are downloaded at once, with one log
+    folder.mkdir(parents=True, exist_ok=True)
+    check_room(folder, sum(_missing_bytes(file, folder) for file in wanted), f"the dataset repository {repository}")
     total = sum(file.size for file in wanted)
     size = 0
     with ThreadPoolExecutor(CONNECTIONS) as pool:
@@ -116,6 +122,19 @@ def _fetch_all(repository: str, commit: str, wanted: list[RepoFile], folder: Pat
             raise
 
 
+def _missing_bytes(file: RepoFile, folder: Path) -> int:
+    path = folder / file.path
+    if path.exists():
+        return 0
+    part = _part(path, file)
+    return max(0, file.size - (part.stat().st_size if part.exists() else 0))
+
+
+def _part(path: Path, file: RepoFile) -> Path:
+    # Named after the content, so that the beginning of another revision's file is never resumed.
+    return path.with_name(f".{path.name}.{_checksum(file)[:12]}.part")
+
+
 def _fetch(repository: str, commit: str, file: RepoFile, folder: Path) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.utils import build_hf_headers
@@ -128,10 +147,15 @@ def _fetch(repository: str, commit: str, file: RepoFile, folder: Path) -> None:
         if (old := aside / file.path).is_file() and _is(old, file):
             old.replace(path)
             return
-    # Named after the content, so that the beginning of another revision's file is never resumed.
-    part = path.with_name(f".{path.name}.{_checksum(file)[:12]}.part")
+    part = _part(path, file)
     url = f"{HfApi().endpoint}/datasets/{repository}/resolve/{commit}/{quote(file.path)}"
-    _retried(lambda: _resume(url, part, file.size, build_hf_headers()))
+    try:
+        _retried(lambda: _resume(url, part, file.size, build_hf_headers()))
+    except _TooLongError as error:
+        part.unlink()
+        raise AmorlipError(
+            f"{path}: {repository} sends more than the {file.size} bytes that the hub lists; it is deleted, run again"
+        ) from error
     if not _is(part, file):
         part.unlink()
         raise AmorlipError(
@@ -148,7 +172,27 @@ def _resume(url: str, part: Path, size: int, headers: dict[str, str]) -> None:
         if output.tell() > size:
             output.truncate(0)
             output.seek(0)
-        http_get(url, cast(BinaryIO, output), resume_size=output.tell(), expected_size=size, headers=headers)
+        bounded = cast(BinaryIO, _UpTo(output, size))
+        http_get(url, bounded, resume_size=output.tell(), expected_size=size, headers=headers)
+
+
+class _TooLongError(Exception):
+    """More bytes than the hub lists."""
+
+
+class _UpTo:
+    """A file of at most `size` bytes: the hub's client writes all that a server sends, and then counts it."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file, self.size = file, size
+
+    def write(self, data: bytes) -> int:
+        if self.file.tell() + len(data) > self.size:
+            raise _TooLongError
+        return self.file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
 
 
 def _checksum(file: RepoFile) -> str:

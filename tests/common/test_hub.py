@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -209,6 +211,74 @@ def test_a_path_that_climbs_out(hub, tmp_path):
     hub.repositories[NAME]["test/../../escaped.tar"] = b"x"
     refused(tmp_path / "in", "leaves its folder", "escaped.tar")
     assert found(tmp_path) == []
+
+
+TREE = f"/api/datasets/{NAME}/tree/{COMMIT}"
+
+
+@pytest.mark.parametrize("name", ["test/0.tar", "classnames.txt"])
+def test_a_body_longer_than_listed_is_not_written(hub, tmp_path, name):
+    data = FILES[name]
+    hub.faults[stored(data) if name.endswith("tar") else resolved(name)] = [("send", data + bytes(5_000_000))]
+    refused(tmp_path, str(tmp_path / name), f"sends more than the {len(data)} bytes")
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 700_000
+    get(tmp_path)
+    assert (tmp_path / name).read_bytes() == data
+
+
+def listed(**changes) -> bytes:
+    entry = {"type": "file", "path": "test/9.tar", "size": 4, "oid": "a" * 40, "lfs": None}
+    return json.dumps([{key: value for key, value in {**entry, **changes}.items() if value is not None}]).encode()
+
+
+LFS = {"oid": "a" * 64, "size": 4, "pointerSize": 1}
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (listed(path="test/a\0.tar"), "is no path: test/a\\x00.tar"),
+        (listed(path="test/\x1b[31m.tar"), "is no path: test/\\x1b[31m.tar"),
+        (listed(path="/etc/x.tar"), "leaves its folder"),
+        (listed(path="test//x.tar"), "leaves its folder"),
+        (listed(path="a" * 300 + ".tar"), "leaves its folder"),
+        (listed(path="test/0.tar"), "a path twice"),
+        (listed(oid="../" * 13 + "a"), "a size or checksum that is none"),
+        (listed(oid="A" * 40), "a size or checksum that is none"),
+        (listed(lfs={**LFS, "oid": "a/" * 32}), "a size or checksum that is none"),
+        (listed(size=-1), "a size or checksum that is none"),
+        (listed(size="4"), "a size or checksum that is none"),
+        (listed(path=5), "leaves its folder"),
+        (b"[5]", "cannot be read"),
+        (b"[" * 100_000, "cannot be read"),
+        (b"<html>", "cannot be read"),
+    ],
+)
+def test_a_listing_of_what_are_no_files_is_refused(hub, tmp_path, page, words):
+    hub.faults[TREE] = [("send", page)]
+    refused(tmp_path / "in", NAME, words)
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MOST_FILES", 5, "more than 5 files"),
+        ("MOST_ANSWERS", 3, "too long"),
+        ("MOST_PAGE_BYTES", {False: 300, True: 300}, "too long"),
+        ("TIMEOUT_S", -1, "too long"),
+    ],
+)
+def test_a_listing_without_end_is_refused(hub, tmp_path, monkeypatch, name, value, words):
+    monkeypatch.setattr(f"amorlip.common.hub_listing.{name}", value)
+    refused(tmp_path, NAME, words)
+    assert not hub.visits()
+
+
+def test_a_repository_that_would_fill_the_disk_is_refused(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=1 << 40, free=(1 << 30) + 400_000))
+    refused(tmp_path, NAME, "does not fit on the disk", "needs 0.6 MiB")
+    assert not hub.visits()
 
 
 def test_the_endpoint_of_the_environment(hub, tmp_path):

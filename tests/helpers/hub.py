@@ -109,7 +109,7 @@ class _Api(_Handler):
         elif api and verb == "revision":
             self.reply(200, json.dumps({"id": name, "sha": COMMIT, "siblings": []}).encode(), {})
         elif api:
-            self.tree(path, files)
+            self.tree(path, files, fault)
         elif name in self.hub.gated and self.headers.get("Authorization") != "Bearer secret":
             self.error(401, "GatedRepo", f"Access to dataset {name} is restricted.")
         elif rest not in files:
@@ -117,7 +117,7 @@ class _Api(_Handler):
         else:
             self.file(rest, files[rest], fault)
 
-    def tree(self, path: str, files: dict[str, bytes]) -> None:
+    def tree(self, path: str, files: dict[str, bytes], fault: tuple[str, object] | None) -> None:
         start = int(parse_qs(urlsplit(self.path).query).get("cursor", ["0"])[0])
         folders = sorted({"/".join(name.split("/")[:-1]) for name in files} - {""})
         entries = [{"type": "directory", "path": folder, "oid": "0" * 40, "size": 0} for folder in folders]
@@ -127,7 +127,7 @@ class _Api(_Handler):
         headers = {}
         if start + PAGE < len(entries):
             headers["Link"] = f'<{self.hub.url}{path}?recursive=true&cursor={start + PAGE}>; rel="next"'
-        self.reply(200, json.dumps(entries[start : start + PAGE]).encode(), headers)
+        self.reply(200, json.dumps(entries[start : start + PAGE]).encode(), headers, fault)
 
     def file(self, name: str, data: bytes, fault: tuple[str, object] | None) -> None:
         headers = {"X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
