@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from amorlip import __version__
 from amorlip.common.errors import AmorlipError, lacks_memory, one_line
+from amorlip.common.printable import printable
 
 if TYPE_CHECKING:
     from amorlip.study import Study
@@ -93,7 +94,8 @@ def status(files: list[Path], watch: float | None) -> None:
 
     study = _study(files)
     while True:
-        shown = monitoring.text(monitoring.status(study, Path("results")))
+        lines = monitoring.text(monitoring.status(study, Path("results"))).splitlines()
+        shown = "\n".join(map(printable, lines))  # others of a group may write to the folder
         print(f"\033[2J\033[H{shown}" if watch and sys.stdout.isatty() else shown, flush=True)
         if not watch:
             break
@@ -121,7 +123,7 @@ def why() -> None:
     """Say which changed keys make jobs run again: `snakemake -n | amorlip why`, in the working directory."""
     from amorlip.changed_keys import explain
 
-    print("\n".join(explain(sys.stdin)) or "No key was changed that makes a job run again.")
+    print("\n".join(map(printable, explain(sys.stdin))) or "No key was changed that makes a job run again.")
 
 
 def export(run: Path, output: Path) -> None:
@@ -319,7 +321,7 @@ def system_trouble(error: OSError, args: argparse.Namespace) -> str:
     """What the operating system refused, in one line: the file or folder, the reason, what to do."""
     where = error.filename or getattr(args, "output", None) or getattr(args, "folder", None)
     code = error.errno or 0
-    return f"{f'{where}: ' if where else ''}{os.strerror(code)}{ADVICE.get(code, '')}"
+    return printable(f"{f'{where}: ' if where else ''}{os.strerror(code)}{ADVICE.get(code, '')}")
 
 
 def memory_trouble(error: RuntimeError | MemoryError) -> str | None:

@@ -22,8 +22,11 @@ from urllib.parse import urlsplit
 from urllib.response import addinfourl
 
 from amorlip.common.hosts import PrivateAddress, resolve
+from amorlip.common.printable import printable
 
 CHUNK = 1 << 16
+MOST_REASON = 60
+"""Characters of a status's text that are kept."""
 WINDOW_S = 60
 """Over which the speed of an answer is measured."""
 
@@ -151,6 +154,11 @@ class _Response(http.client.HTTPResponse):
         super().__init__(sock, *arguments, **options)
         self.fp = io.BufferedReader(_Bounded(self.fp.detach(), bounds, sock))
         self.bounds = bounds
+
+    def begin(self) -> None:
+        """As http.client's. The server's words for its status become part of messages, which are counted."""
+        super().begin()
+        self.reason = printable(self.reason, MOST_REASON)
 
     def read(self, amt: int | None = None) -> bytes:
         """As http.client's. Raises ConnectionError if the whole body is asked for and is empty or breaks off."""

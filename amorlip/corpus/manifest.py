@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from amorlip.common.errors import AmorlipError
 from amorlip.common.files import atomic_path, sha256
 from amorlip.common.pool import map_on_all_cores
+from amorlip.common.printable import printable
 from amorlip.common.transparency import Transparency
 from amorlip.config.corpus import Corpus
 from amorlip.corpus.records import DOWNLOAD, MANIFEST, DownloadRecord, Manifest, ShardEntry
@@ -34,6 +35,8 @@ INDEX_SCHEMA = pa.schema(
 
 MOST_ENDINGS = 5
 """Most extensions of ignored files in a message."""
+MOST_ENDING = 20
+"""Characters of an extension in a message."""
 
 
 def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -> None:
@@ -155,7 +158,7 @@ def _check_yield(manifest: Manifest, least: float, lost: str) -> None:
 def _ignored(shards: Sequence[Shard]) -> str:
     """The files that belong to no pair, by extension."""
     counts = sum((shard.ignored for shard in shards), Counter[str]())
-    listed = ", ".join(f"{n} .{ending}" for ending, n in counts.most_common(MOST_ENDINGS))
+    listed = ", ".join(f"{n} .{printable(ending, MOST_ENDING)}" for ending, n in counts.most_common(MOST_ENDINGS))
     return f"; other files ignored: {listed}{', …' if len(counts) > MOST_ENDINGS else ''}" if counts else ""
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from amorlip.common.parquet import damaged
+from amorlip.common.printable import printable
 from amorlip.corpus.addresses import Addresses
 from amorlip.corpus.division import EVERY_SHARD, file_number, shard_of
 from amorlip.corpus.leftovers import shards_in_staging, staging_folders
@@ -21,6 +22,8 @@ from amorlip.corpus.reasons import FINAL, NO_ANSWER, plain_reason
 
 pc: Any = pyarrow.compute  # it makes its functions when it is imported, where a type checker does not see them
 NOT_TRIED, DOWNLOADED = -2, -1
+MOST_MESSAGE = 300
+"""Characters of a message that are kept."""
 
 
 def collect(folder: Path, own: range = EVERY_SHARD) -> None:
@@ -116,7 +119,8 @@ class Outcomes:
         ids = {reason: int(self.listed.ids[place]) for reason, (place, _) in places.items()}
         urls = self.listed.urls_of([*ids.values()])
         return {
-            reason: f"{urls[ids[reason]]}: {message or 'no reason given'}" for reason, (_, message) in places.items()
+            reason: printable(f"{urls[ids[reason]]}: {message or 'no reason given'}")
+            for reason, (_, message) in places.items()
         }
 
     def _add(self, path: Path) -> None:
@@ -127,7 +131,9 @@ class Outcomes:
             if len(ids) and not 0 <= ids.min() <= ids.max() < len(self.codes):
                 raise ValueError("it has a sample_id that is not in the list")
         failed = pc.fill_null(pc.not_equal(rows["status"], "success"), True)
-        messages = pc.if_else(failed, pc.fill_null(rows["error_message"], ""), pa.scalar(None, pa.string()))
+        # Each message is kept once, and a server may invent one of 64 KiB for each address.
+        said = pc.utf8_slice_codeunits(pc.fill_null(rows["error_message"], ""), 0, MOST_MESSAGE)
+        messages = pc.if_else(failed, said, pa.scalar(None, pa.string()))
         encoded = messages.combine_chunks().dictionary_encode()
         known = [self.messages.setdefault(message, len(self.messages)) for message in encoded.dictionary.to_pylist()]
         # A null, which is a success, has no place in the dictionary.

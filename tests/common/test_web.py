@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -87,6 +88,13 @@ def test_redirects_to_other_schemes_are_refused(target):
     url = answered(f"HTTP/1.1 302 F\r\nContent-Length: 0\r\nLocation: {target}\r\n\r\n".encode(), b"")
     with pytest.raises(OSError, match="unknown url type|not allowed"):
         read(url, private=True, files=True) if target[:3] == "fil" else read(url, private=True)
+
+
+def test_a_servers_words_for_its_status_are_short_and_printable():
+    url = answered(b"HTTP/1.1 404 \x1b[31m" + b"a" * 60_000 + b"\r\nContent-Length: 0\r\n\r\n", b"")
+    with pytest.raises(urllib.error.HTTPError) as error:
+        read(url, private=True)
+    assert str(error.value) == f"HTTP Error 404: \\x1b[31m{'a' * 55}…"
 
 
 def test_only_regular_files(tmp_path):
