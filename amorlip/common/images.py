@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from amorlip.common.errors import lacks_memory, one_line
+from amorlip.common.jpeg import has_too_many_scans
 from amorlip.common.transparency import Transparency
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -27,6 +28,8 @@ MOST_PIXELS = 2**30 // 4 // 3
 
 NOT_AN_IMAGE = "not an image"
 TOO_MANY_PIXELS = "image has too many pixels"
+TOO_MANY_SCANS = "image has too many scans"
+"""Of a JPEG: a small file that takes seconds to decode."""
 CANNOT_BE_DECODED = "image cannot be decoded"
 PIXEL_FORMAT = "unsupported pixel format"
 
@@ -37,7 +40,7 @@ WHITE = (255, 255, 255)
 
 
 class BadImage(ValueError):
-    """An image that is refused. `reason` is one of the four texts of this module, so that reasons can be counted."""
+    """An image that is refused. `reason` is one of the five texts of this module, so that reasons can be counted."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
@@ -46,6 +49,8 @@ class BadImage(ValueError):
 
 def open_image(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Read an image's header; its pixels are decoded by `to_rgb`. Raises BadImage."""
+    if has_too_many_scans(data):
+        raise BadImage(TOO_MANY_SCANS)
     with _refusing(NOT_AN_IMAGE), warnings.catch_warnings():
         # Pillow only warns below twice its own limit; the comparison below decides.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -6,14 +6,19 @@ stored white. docs/image-formats.md lists what is stored of each pixel format.
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 
-from amorlip.common.images import PIXEL_FORMAT, rgb_pixels
+from amorlip.common.images import NOT_AN_IMAGE, PIXEL_FORMAT, TOO_MANY_SCANS, rgb_pixels
+from amorlip.common.jpeg import has_too_many_scans
 from amorlip.common.transparency import Transparency
 
 PNG = b"\x89PNG"
 TIFF = (b"II*\0", b"MM\0*")
+FORMATS = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP|GIF8|BM|II\*\0|MM\0\*", re.DOTALL)
+"""Beginnings of JPEG, PNG, WebP, GIF, BMP and TIFF. OpenCV has decoders for a dozen others, which are seldom used."""
 _imdecode = cv2.imdecode
 
 
@@ -22,8 +27,14 @@ def imdecode(buffer: np.ndarray, flags: int, transparency: Transparency = "white
 
     With `white`, the alpha channel is kept: img2dataset composes on white. Raises ValueError for other depths, and for
     16 bits in formats other than PNG: an AVIF of 10 bits also gives 16, of which only the lower 10 are used. Also for a
-    TIFF with alpha, whose colors OpenCV gives multiplied by alpha, so that img2dataset would multiply them again.
+    TIFF with alpha, whose colors OpenCV gives multiplied by alpha, so that img2dataset would multiply them again, for
+    a JPEG with too many scans, and for formats that are not in FORMATS.
     """
+    data = buffer.tobytes()
+    if not FORMATS.match(data):
+        raise ValueError(NOT_AN_IMAGE)
+    if has_too_many_scans(data):
+        raise ValueError(TOO_MANY_SCANS)
     if _has_transparent_gray(buffer):
         return np.ascontiguousarray(rgb_pixels(buffer.tobytes(), transparency=transparency)[:, :, ::-1])
     image = _eight_bits(buffer, _imdecode(buffer, flags))

@@ -14,6 +14,7 @@ OTHER = "other"
 REASONS = {
     r"has a private address": "private address (see allow_private_addresses)",
     BOMB: "image has too many pixels",
+    r"image has too many scans": "image has too many scans",
     r"[Uu]nsupported pixel format": "unsupported pixel format",
     r"answer is too large": "image file is too large",
     r"image too small": "image too small",
@@ -42,6 +43,7 @@ FINAL = {
     "Use of image disallowed by X-Robots-Tag directive",
     "image too small",
     "image has too many pixels",
+    "image has too many scans",
     "image file is too large",
     "unsupported pixel format",
     "address cannot be used",

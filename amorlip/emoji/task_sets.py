@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from amorlip.common.errors import AmorlipError, one_line, unknown_key
+from amorlip.common.images import open_image, to_rgb
 from amorlip.common.stable_hash import stable_int
 from amorlip.emoji.artwork import PICTURES
 from amorlip.emoji.captions import TEMPLATES, captions
@@ -89,7 +90,7 @@ class Artwork:
 
     def jpeg(self, picture: str) -> bytes:
         file = io.BytesIO()
-        Image.open(self.folder / picture).save(file, "JPEG", quality=95)
+        to_rgb(open_image(self.read(picture))).save(file, "JPEG", quality=95)
         return file.getvalue()
 
 

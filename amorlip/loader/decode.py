@@ -9,9 +9,8 @@ import numpy as np
 import simplejpeg
 
 from amorlip.common import images
+from amorlip.common.jpeg import START, has_too_many_scans
 from amorlip.common.transparency import Transparency
-
-JPEG = b"\xff\xd8"
 
 
 def decode(data: bytes, transparency: Transparency = "drop") -> np.ndarray:
@@ -20,7 +19,7 @@ def decode(data: bytes, transparency: Transparency = "drop") -> np.ndarray:
     A JPEG that is irregular in any way is left to Pillow, which decoded it in the stage `shards`. So Pillow alone
     decides which images are accepted.
     """
-    if data[:2] == JPEG:
+    if data[:2] == START and not has_too_many_scans(data):
         try:
             height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
             # simplejpeg has no limit on pixels: without this check, a header alone could fill the memory.

@@ -6,9 +6,11 @@ PNG files are encoded here by hand, and the expected pixels follow from the defi
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,6 +18,11 @@ from PIL import Image
 
 from amorlip.common import images
 from amorlip.common.images import EVALUATION_FORMATS, FORMATS, BadImage, open_image, rgb_pixels, to_rgb
+from amorlip.common.jpeg import MOST_SCANS
+from amorlip.corpus.eight_bits import imdecode
+from amorlip.corpus.image_check import check_image
+from amorlip.corpus.reasons import plain_reason
+from amorlip.loader.decode import decode
 
 HEIGHT, WIDTH = 6, 16
 GENERATOR = np.random.default_rng(0)
@@ -172,6 +179,51 @@ def test_every_mode_of_pillow_is_converted_or_refused(mode, transparency):
         assert to_rgb(Image.new(mode, (4, 4)), transparency).mode == "RGB"
     except BadImage as error:
         assert mode in ("I", "F", "La"), error
+
+
+def with_scans(count: int) -> bytes:
+    """A progressive JPEG whose second scan is repeated until there are `count`."""
+    data = saved(Image.effect_noise((32, 32), 90).convert("RGB"), "JPEG", progressive=True)
+    starts = [found.start() for found in re.finditer(b"\xff\xda", data)]
+    scan = data[starts[1] : starts[2]]
+    return data[:-2] + scan * (count - len(starts)) + data[-2:]
+
+
+def reason_of(decoder: Callable[[bytes], object], data: bytes) -> str | None:
+    try:
+        decoder(data)
+    except BadImage as error:
+        return error.reason
+    except ValueError as error:
+        return plain_reason(str(error))
+    return None
+
+
+DECODERS = {
+    "training": decode,
+    "shards": check_image,
+    "evaluation": lambda data: open_image(data, EVALUATION_FORMATS),
+    "download": lambda data: imdecode(np.frombuffer(data, np.uint8), 1),
+}
+
+
+@pytest.mark.parametrize("path", DECODERS)
+def test_every_path_refuses_a_jpeg_with_too_many_scans(path):
+    assert reason_of(DECODERS[path], with_scans(MOST_SCANS + 1)) == "image has too many scans"
+    preview = b"\xff\xd8" + b"\xff\xda" * 100 + b"\xff\xd9"
+    for good in (
+        with_scans(MOST_SCANS),
+        saved(Image.new("CMYK", (32, 32), INK), "JPEG", progressive=True),
+        saved(Image.new("RGB", (32, 32), FLAT), "JPEG", exif=b"Exif\0\0" + preview),
+    ):
+        assert reason_of(DECODERS[path], good) is None
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "DDS", "EPS", "JPEG2000", "PPM", "SGI"])
+@pytest.mark.parametrize("path", DECODERS)
+def test_every_path_refuses_other_formats(path, kind):
+    reason = reason_of(DECODERS[path], saved(Image.new("RGB", (32, 32), FLAT), kind))
+    assert reason == ("image cannot be decoded" if path == "download" else "not an image")
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "EPS", "PPM", "ICO", "TGA", "PCX", "GIF", "BMP"])
