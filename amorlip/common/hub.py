@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from urllib.parse import quote
 
 from amorlip.common import files, hub_listing
@@ -183,7 +183,7 @@ class _TooLongError(Exception):
 class _UpTo:
     """A file of at most `size` bytes: the hub's client writes all that a server sends, and then counts it."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: IO[Any], size: int) -> None:
         self.file, self.size = file, size
 
     def write(self, data: bytes) -> int:

@@ -161,12 +161,12 @@ def test_other_files_are_ignored(tmp_path, capsys):
     named = [(f"b/{n}", without(n, "json")) for n in range(3)]
     plain, expected = check(tmp_path / "plain", {"0.tar": named})
     assert "ignored" not in capsys.readouterr().out
-    extra = [("README", {"md": b"x"}), ("b/index", {"json": b"{}"})]
+    extra = [("README", {"md": b"x", "\x1b[2j": b"x"}), ("b/index", {"json": b"{}"})]
     mixed = [(key, {**members, "cls": b"1", "exe": b"MZ"}) for key, members in named]  # also within pairs
     manifest, rows = check(tmp_path / "mixed", {"0.tar": [extra[0], *mixed, extra[1]]})
     assert (manifest["downloaded"], manifest["samples"], manifest["refused"]) == (3, 3, {})
     assert [row["sample_id"] for row in rows] == [row["sample_id"] for row in expected] == [0, 1, 2]
-    assert "ignored: 1 .md, 1 .json" in capsys.readouterr().out
+    assert "ignored: 1 .md, 1 .\\x1b[2j, 1 .json" in capsys.readouterr().out
 
 
 def test_a_corpus_of_other_files_says_what_it_holds(tmp_path):

@@ -1,4 +1,4 @@
-"""The table of faults names tests that exist."""
+"""The tables of faults and of hostile input name tests that exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 from tests.helpers import REPOSITORY
 
 TESTS = REPOSITORY / "tests"
-NAMED = re.findall(r"`(\w+/test_\w+\.py)(?:::(\w+))?`", (TESTS.parent / "docs/reliability.md").read_text())
+PAGES = ["docs/reliability.md", "docs/security.md"]
+TEXT = "".join((TESTS.parent / page).read_text(encoding="utf-8") for page in PAGES)
+NAMED = re.findall(r"`(\w+/test_\w+\.py)(?:::(\w+))?`", TEXT)
 
 
 def test_there_is_something_to_check():
