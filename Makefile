@@ -1,5 +1,6 @@
 # make demo   download, train, evaluate, report: everything, on the demo corpus
 # make test   every test
+# make paper-mini   the jobs of config/paper.yaml with tiny models and data made here, in paper-mini/; needs no internet
 # make slurm-demo   the demo's training and evaluation as jobs of a real Slurm, started here; needs root
 # VENV=DIR    where the environment is (default .venv)
 
@@ -10,7 +11,7 @@ UV := $(BIN)/uv --quiet --no-config
 export PATH := $(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo slurm-demo test test-unit lint lock pictures bench-evaluation bench-loader bench-objectives bench-train
+.PHONY: setup demo paper-mini slurm-demo test test-unit lint lock pictures bench-evaluation bench-loader bench-objectives bench-train
 
 setup: $(VENV)/.complete
 
@@ -25,6 +26,11 @@ $(VENV)/.complete: envs/requirements.lock envs/bootstrap.lock pyproject.toml
 
 demo: setup
 	snakemake
+
+# In a folder of its own: results/ shares corpora and tasks between studies, and these have the names of the real ones.
+paper-mini: setup
+	python -m tests.helpers.paper_mini paper-mini/data
+	snakemake --directory paper-mini --configfile config/paper-mini.yaml
 
 slurm-demo: demo
 	python -m tests.helpers.slurm_demo

@@ -77,7 +77,8 @@ class UrlList(Section):
     """A tab-separated list without header."""
 
     url: str
-    """Address of the list (http, https or file)."""
+    """Address of the list: `https://…`, `http://…`, `file:///…`, or `file:lists/train.tsv`, a path from the working
+    directory."""
     columns: list[Literal["url", "caption"]]
     """Order of its two columns."""
 

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from amorlip import user_files
 from amorlip.common.errors import AmorlipError
+from amorlip.config import checks, corpus_pairs
 from amorlip.config.corpus import UrlList, UrlSource
 from amorlip.corpus import urls
 from amorlip.corpus.download import download
@@ -78,6 +80,19 @@ def test_file_addresses(tmp_path):
     path.write_text("a\tfile:///x/1.png\n")
     write_urls(UrlSource(train=UrlList(url=path.as_uri(), columns=["caption", "url"])), tmp_path / "urls.parquet")
     assert pq.read_table(tmp_path / "urls.parquet")["url"].to_pylist() == ["file:///x/1.png"]
+
+
+def test_a_list_at_a_path_from_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "my lists").mkdir()
+    (tmp_path / "my lists/train.tsv").write_text("file:///x/1.png\ta\n")
+    monkeypatch.chdir(tmp_path)
+    source = UrlSource(train=UrlList(url="file:my%20lists/train.tsv", columns=["url", "caption"]))
+    write_urls(source, tmp_path / "urls.parquet")
+    assert pq.read_table("urls.parquet")["url"].to_pylist() == ["file:///x/1.png"]
+    corpus = any_corpus(urls=source.model_dump())
+    checks.check_lists(corpus)
+    assert user_files.lists(corpus) == [Path("my lists/train.tsv")]
+    assert corpus_pairs.known("mini", corpus, tmp_path).pairs == 1
 
 
 def test_only_a_list_of_this_machine_may_name_its_files(server, tmp_path):

@@ -8,21 +8,17 @@ import pytest
 
 from amorlip.common.errors import AmorlipError, NotAvailable
 from amorlip.config.benchmark import Benchmark
-from amorlip.config.load import read_yaml, validate
 from amorlip.evaluation import score
 from amorlip.evaluation.aggregate import averages
 from amorlip.tasks.provide import provide
 from amorlip.tasks.record import missing
-from tests.helpers import REPOSITORY
+from tests.helpers import mini_sets
 from tests.helpers.hub import COMMIT, Hub
-
-SAMPLES, CLASSES = 12, 6
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> Benchmark:
-    path = REPOSITORY / "config" / "benchmarks" / "datacomp38.yaml"
-    return validate(Benchmark, read_yaml(path), str(path))
+    return mini_sets.datacomp38()
 
 
 @pytest.fixture
@@ -34,43 +30,16 @@ def hub(monkeypatch):
     made.close()
 
 
-def classification(sets, task, folder):
-    metadata = [[(n * 7 + column) % 3 for column in range(len(task.metadata))] for n in range(SAMPLES)]
-    sets.classification(
-        folder, sets.pictures(SAMPLES), [n % CLASSES for n in range(SAMPLES)], [f"kind {n}" for n in range(CLASSES)],
-        ["a {c}", "{c}"], metadata=metadata if task.metadata else None, shards=2, kind="webp",
-    )  # fmt: skip
-
-
-def retrieval(sets, task, folder):
-    sets.retrieval_archive(folder, sets.pictures(SAMPLES), [[f"{n} {k}" for k in range(5)] for n in range(SAMPLES)])
-
-
-def association(sets, task, folder):
-    words = [f"word{n}" for n in range(15)]
-    rounds = [(f"cue {n}", words[n % 3 : n % 3 + (5, 6, 10, 12)[n % 4]], words[n % 3 : n % 3 + 2]) for n in range(12)]
-    sets.association_archive(folder, dict(zip(words, sets.pictures(15), strict=True)), rounds)
-
-
-WRITERS = {
-    "classification": classification,
-    "classification_grouped": classification,
-    "retrieval": retrieval,
-    "association": association,
-}
-
-
 @pytest.fixture
-def published(hub, sets, benchmark, tmp_path):
+def published(hub, benchmark, tmp_path):
     """Miniatures of all sets on the hub, with the other files such repositories have; and the tasks, as small."""
     small = {}
     for key, task in benchmark.tasks.items():
         folder = tmp_path / "published" / key
-        folder.mkdir(parents=True)
-        WRITERS[task.kind](sets, task, folder)
+        mini_sets.write(key, task, folder)
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         hub.repositories[task.source.repository] = {"README.md": b"", "loader.py": b"", ".gitattributes": b"", **files}
-        small[key] = task.model_copy(update={"samples": SAMPLES, "classes": task.classes and CLASSES})
+        small[key] = task.model_copy(update={"samples": mini_sets.SAMPLES, "classes": mini_sets.classes(task)})
     return small
 
 
@@ -108,8 +77,8 @@ def test_gated_sets_are_left_out_and_the_others_go_on(hub, published, benchmark,
         provide(published["imagenet1k"].source, tmp_path / "imagenet1k")
 
 
-def test_a_set_of_another_size_is_no_part_of_it(encoder, hub, sets, published, tmp_path):
-    task = published["imagenetv2"].model_copy(update={"samples": SAMPLES + 1})
+def test_a_set_of_another_size_is_no_part_of_it(encoder, hub, published, tmp_path):
+    task = published["imagenetv2"].model_copy(update={"samples": mini_sets.SAMPLES + 1})
     provide(task.source, tmp_path / "short")
     with pytest.raises(AmorlipError, match="12 samples, the benchmark expects 13"):
         score.evaluate(encoder, task, tmp_path / "short")
