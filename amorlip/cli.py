@@ -119,6 +119,13 @@ def _study(files: list[Path]) -> Study:
     return load_study(merged(layers), folder, layers=layers)
 
 
+def pin(files: list[Path]) -> None:
+    """Write the commits and checksums of what a study fetched into its files: a source that changes is refused."""
+    from amorlip import pins
+
+    print("\n".join(pins.pin(_study(files), Path("results"))))
+
+
 def why() -> None:
     """Say which changed keys make jobs run again: `snakemake -n | amorlip why`, in the working directory."""
     from amorlip.changed_keys import explain
@@ -284,7 +291,7 @@ def parser() -> argparse.ArgumentParser:
     for name, (text, options) in STAGES.items():
         add(name, text, options, partial(run_stage, name))
     add("schema", str(schema.__doc__), "check", schema)
-    for function in (config, plan, status):
+    for function in (config, plan, status, pin):
         add(function.__name__, str(function.__doc__), "", function).add_argument(
             "files", type=Path, nargs="*", metavar="FILE", help="top-level files, later ones over earlier ones"
         )

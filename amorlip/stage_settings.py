@@ -14,6 +14,9 @@ from amorlip.config import display
 from amorlip.config.benchmark import TaskContent
 from amorlip.study import Study
 
+PINS = ("commit", "sha256", "train_sha256", "validation_sha256")
+"""Keys that `amorlip pin` writes. They are compared when a stage runs, but do not make it run again."""
+
 
 def artwork(study: Study, corpus: str) -> dict[str, Any]:
     """Packages and splits of the pictures."""
@@ -52,7 +55,29 @@ def tasks(study: Study, task: str) -> dict[str, Any]:
     """Where a task's files come from, and what they should hold."""
     definition = study.benchmark.tasks[task]
     content = definition.model_dump(include=set(TaskContent.model_fields))
-    return {**definition.source.model_dump(), "content": content}
+    return {**definition.source.deciding(), "content": content}
+
+
+def pins_of_task(study: Study, task: str) -> dict[str, Any]:
+    """The commit and the checksum that the files of a task must have."""
+    return _pins(study.benchmark.tasks[task].source.model_dump())
+
+
+def pins_of_corpus(study: Study, corpus: str) -> dict[str, Any]:
+    """The commits and checksums that what a corpus is made from must have."""
+    settings = study.corpora[corpus].model_dump()
+    return _pins({source: settings[source] for source in ("urls", "mirror")})
+
+
+def _pins(settings: Any) -> dict[str, Any]:
+    """The keys of `settings` that are pins and are set, nested as they are there."""
+    found = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            found[key] = _pins(value)
+        elif key in PINS and value is not None:
+            found[key] = value
+    return {key: value for key, value in found.items() if value != {}}
 
 
 def train(study: Study, scale: str, name: str) -> dict[str, Any]:

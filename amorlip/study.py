@@ -18,7 +18,7 @@ from amorlip.common.limits import read_json
 from amorlip.config import checks, corpus_pairs
 from amorlip.config.base import refused
 from amorlip.config.effective import differing, effective
-from amorlip.config.load import blaming, merged, validate_layers
+from amorlip.config.load import blaming, merge, merged, validate_layers
 from amorlip.config.locations import Layer, read_layer
 from amorlip.config.named_files import KINDS, NamedFiles
 from amorlip.config.resolved import Resolved, Study
@@ -160,13 +160,18 @@ def require_tasks(study: Study, folder: Path) -> None:
             )
 
 
-def settings_file(stage: str, settings: Mapping[str, Any], folder: Path) -> Path:
-    """The file in `folder` that holds `settings` for one call of a stage; its name holds their digest.
+def _json(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
-    Written unless it is there unaltered. So a command line stays short and can be repeated by hand.
+
+def settings_file(stage: str, settings: Mapping[str, Any], folder: Path, pins: Mapping[str, Any] | None = None) -> Path:
+    """The file in `folder` that holds `settings` and `pins` for one call of a stage.
+
+    Its name holds the digest of `settings` alone, so a new pin does not make a job run again. Written unless it is
+    there unaltered. So a command line stays short and can be repeated by hand.
     """
-    text = json.dumps(settings, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    path = folder / f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    digest = hashlib.sha256(_json(settings).encode()).hexdigest()[:12]
+    path, text = folder / f"{stage}-{digest}.json", _json(merge(settings, pins or {}))
     if not path.is_file() or path.read_bytes() != text.encode():
         files.write_text(path, text)
     return path

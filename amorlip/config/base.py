@@ -49,6 +49,10 @@ def _whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.strip().lstrip("-").isdecimal() else value
 
 
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+"""A commit of a repository; not a branch or a tag, which can move."""
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.]*$"
 Name = Annotated[str, Field(pattern=NAME), BeforeValidator(_name)]
 """A name that becomes part of a path. No `-`: it separates the parts of a run's name."""

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from amorlip.common.errors import unknown_key
 from amorlip.common.transparency import Transparency
-from amorlip.config.base import Affects, Count, Fraction, Key, Name, Repository, Section, refused
+from amorlip.config.base import Affects, Commit, Count, Fraction, Key, Name, Repository, Section, Sha256, refused
 
 EmojiTask = Literal[
     "openmoji", "fluent_3d", "heldout_instances", "subgroups", "quickdraw", "digits", "heldout_names", "association",
@@ -48,6 +48,10 @@ class TaskSource(Section):
     """hub: owner/name."""
     revision: str = "main"
     """hub: commit, tag or branch."""
+    commit: Annotated[Commit | None, Affects.NOTHING] = None
+    """hub: the commit that is downloaded, whatever `revision` stands for by now; `amorlip pin` records it."""
+    sha256: Annotated[Sha256 | None, Affects.NOTHING] = None
+    """Checksum of the set's files; others are refused. `amorlip pin` records it for sets of a hub."""
     path: str | None = None
     """folder: its path, from the working directory."""
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from amorlip.common.transparency import Transparency
 from amorlip.config.base import (
     Affects,
+    Commit,
     Count,
     Fraction,
     Name,
@@ -18,6 +19,7 @@ from amorlip.config.base import (
     Repository,
     Section,
     Seed,
+    Sha256,
     refused,
 )
 
@@ -81,6 +83,8 @@ class UrlList(Section):
     directory."""
     columns: list[Literal["url", "caption"]]
     """Order of its two columns."""
+    sha256: Annotated[Sha256 | None, Affects.NOTHING] = None
+    """Checksum of the list; another one is refused. `amorlip pin` records it."""
 
     @model_validator(mode="after")
     def _has_both_columns(self) -> UrlList:
@@ -117,6 +121,12 @@ class MirrorSource(Section):
     """owner/name."""
     revision: str = "main"
     """Commit, tag or branch; the resolved commit is recorded."""
+    commit: Annotated[Commit | None, Affects.NOTHING] = None
+    """The commit that is downloaded, whatever `revision` stands for by now; `amorlip pin` records it."""
+    train_sha256: Annotated[Sha256 | None, Affects.NOTHING] = None
+    """Checksum of all training shards; others are refused. `amorlip pin` records it."""
+    validation_sha256: Annotated[Sha256 | None, Affects.NOTHING] = None
+    """The same for the validation shards."""
     train: str
     """Glob of the training shards."""
     validation: str

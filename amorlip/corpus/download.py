@@ -85,7 +85,7 @@ def _mirror(source: MirrorSource, split: str, folder: Path) -> dict[str, Any]:
     made_from = f"mirror {source.repository} {source.revision} {pattern} {others}"
     leftovers.claim(folder, made_from, keep_unmarked=True)
     resumed = bool(leftovers.shards_and_outcomes(folder))
-    commit = hub.download(source.repository, source.revision, folder, [pattern], others)
+    commit = hub.download(source.repository, source.commit or source.revision, folder, [pattern], others)
     if resumed:  # a branch such as main may have moved since
         leftovers.keep_only(folder, hub.file_names(source.repository, commit, [pattern], others))
     names = [path.relative_to(folder).as_posix() for path in leftovers.shards_and_outcomes(folder)]

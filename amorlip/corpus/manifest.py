@@ -71,6 +71,7 @@ def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -
             for name, count, shard in zip(record.shards, samples, shards, strict=True)
         ],
     )
+    _check_pin(manifest, corpus, folder)
     lost = manifest.lost() + _ignored(shards)
     _check_yield(manifest, corpus.min_yield, lost)
     _write_index(rows, numbers, folder / INDEX)
@@ -143,6 +144,17 @@ def _digest(shards: Sequence[Shard], rows: np.ndarray, transparency: Transparenc
     if transparency != "white":  # so that the digests of all corpora from before this key stay as they are
         digest.update(transparency.encode())
     return digest.hexdigest()
+
+
+def _check_pin(manifest: Manifest, corpus: Corpus, folder: Path) -> None:
+    if corpus.source != "mirror" or corpus.mirror is None:
+        return
+    key = f"{manifest.split}_sha256"
+    if (pinned := getattr(corpus.mirror, key)) not in (None, manifest.content_sha256()):
+        raise AmorlipError(
+            f"{folder}: the shards of {corpus.mirror.repository} have the checksum {manifest.content_sha256()}, but"
+            f" {pinned} is pinned; to accept them, delete the key mirror.{key}"
+        )
 
 
 def _check_yield(manifest: Manifest, least: float, lost: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from amorlip.common.transparency import Transparency
 
 DOWNLOAD = "download.json"
 MANIFEST = "manifest.json"
+LISTS = "lists.json"
 
 
 class DownloadRecord(JsonRecord):
@@ -31,6 +33,19 @@ class DownloadRecord(JsonRecord):
     """Paths below the folder."""
     parts: int = 1
     """Jobs that divided the download."""
+
+
+class ListRecord(JsonRecord):
+    """A list of addresses that was read."""
+
+    url: str
+    sha256: str
+
+
+class ListsRecord(JsonRecord):
+    """lists.json, next to urls.parquet: the lists that it was made from."""
+
+    lists: dict[Literal["train", "validation"], ListRecord]
 
 
 class ShardEntry(JsonRecord):
@@ -69,6 +84,10 @@ class Manifest(JsonRecord):
     index_sha256: str | None = None
     """Checksum of index.parquet; None: made by a version that did not note it."""
     shards: list[ShardEntry]
+
+    def content_sha256(self) -> str:
+        """Checksum of all shards, whatever pairs of them are usable."""
+        return hashlib.sha256("".join(f"{shard.name} {shard.sha256}\n" for shard in self.shards).encode()).hexdigest()
 
     def lost(self) -> str:
         """The pairs that cannot be used, by reason, for messages."""

@@ -8,7 +8,7 @@ import tempfile
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -18,11 +18,12 @@ from pyarrow import csv
 
 from amorlip.common import web
 from amorlip.common.errors import AmorlipError, one_line
-from amorlip.common.files import atomic_path
+from amorlip.common.files import atomic_path, sha256
 from amorlip.common.hosts import PrivateAddress
 from amorlip.common.room import check_room
 from amorlip.common.stable_hash import unit
 from amorlip.config.corpus import UrlList, UrlSource
+from amorlip.corpus.records import LISTS, ListRecord, ListsRecord
 
 pc: Any = pyarrow.compute  # it makes its functions when it is imported, where a type checker does not see them
 SCHEMA = pa.schema([("sample_id", pa.int64()), ("url", pa.string()), ("caption", pa.string()), ("split", pa.string())])
@@ -43,12 +44,15 @@ def write_urls(source: UrlSource, output: Path) -> None:
 
     Columns: sample_id int64 (the row number, unique over both splits), url, caption, split (`train`|`validation`).
     Without a validation list, `validation_fraction` of the addresses is set aside by a hash of the address, so that
-    equal addresses stay together. Raises AmorlipError if a list cannot be downloaded or is not such a list.
+    equal addresses stay together. Checksums of the lists are written to lists.json. Raises AmorlipError if a list
+    cannot be downloaded, is not such a list, or not the one that is pinned.
     """
     private = source.allow_private_addresses
-    train = _fetch(source.train, private)
+    (output.parent / LISTS).unlink(missing_ok=True)
+    records: dict[Literal["train", "validation"], ListRecord] = {}
+    train, records["train"] = _fetch(source.train, private)
     if source.validation is not None:
-        validation = _fetch(source.validation, private)
+        validation, records["validation"] = _fetch(source.validation, private)
         splits = ["train"] * len(train) + ["validation"] * len(validation)
         rows = pa.concat_tables([train, validation])
     else:
@@ -56,20 +60,27 @@ def write_urls(source: UrlSource, output: Path) -> None:
         aside = (fraction > 0 and unit("validation", url.as_py()) < fraction for url in train["url"])
         splits = ["validation" if held_out else "train" for held_out in aside]
     write_table(rows["url"], rows["caption"], pa.array(splits, pa.string()), output)
+    ListsRecord(lists=records).write(output.parent / LISTS)
 
 
 def write_table(url: pa.ChunkedArray, caption: pa.ChunkedArray, split: pa.Array, output: Path) -> None:
     """Number the rows and write them as urls.parquet."""
     sample_id = pa.array(range(len(url)), pa.int64())
     with atomic_path(output) as temporary:
-        pq.write_table(pa.table([sample_id, url, caption, split], schema=SCHEMA), temporary, write_page_checksum=True)
+        pq.write_table(pa.table([sample_id, url, caption, split], schema=SCHEMA), temporary)
 
 
-def _fetch(source: UrlList, private: bool) -> pa.Table:
+def _fetch(source: UrlList, private: bool) -> tuple[pa.Table, ListRecord]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "list.tsv"
         _save(source.url, path, private)
-        return _usable(source, _read(source, path))
+        record = ListRecord(url=source.url, sha256=sha256(path))
+        if source.sha256 not in (None, record.sha256):
+            raise AmorlipError(
+                f"the list {source.url} has the checksum {record.sha256}, but {source.sha256} is pinned; to accept it,"
+                " delete its key sha256"
+            )
+        return _usable(source, _read(source, path)), record
 
 
 def _save(url: str, path: Path, private: bool) -> None:

@@ -40,7 +40,7 @@ def provide(
         NotAvailable: if the source is gated, private or does not exist.
         AmorlipError: if the source is incomplete or faulty, or overlaps with `output`.
     """
-    settings = source.model_dump(exclude_none=True)
+    settings = {key: value for key, value in source.deciding().items() if value is not None}
     if source.kind == "folder":
         _require_apart(Path(str(source.path)), output)
     with claimed(output, settings):
@@ -53,7 +53,7 @@ def provide(
             TaskRecord(source=settings, missing=str(reason)).write(output / RECORD)
             return
         check_content(output, content, strict=source.kind == "folder")
-        _write_record(output, settings, origin)
+        _write_record(output, settings, origin, source.sha256)
 
 
 def _require_apart(source: Path, output: Path) -> None:
@@ -68,13 +68,22 @@ def _require_apart(source: Path, output: Path) -> None:
             raise AmorlipError(f"{path} is in {output}, where the files of this task are written; move it elsewhere")
 
 
-def _write_record(output: Path, settings: dict[str, Any], origin: dict[str, Any]) -> None:
-    """Write task.json with the checksum of every file, and remember sizes and times for `verified_record`."""
+def _write_record(output: Path, settings: dict[str, Any], origin: dict[str, Any], pinned: str | None) -> None:
+    """Write task.json with the checksum of every file, and remember sizes and times for `verified_record`.
+
+    Raises AmorlipError if the files are not those with the checksum `pinned`.
+    """
     paths = {path.relative_to(output).as_posix(): path for path in files(output)}
     stats = {name: (path.stat().st_size, path.stat().st_mtime_ns) for name, path in paths.items()}
     digests = {name: sha256(path) for name, path in paths.items()}
     FolderState(source=settings, stats=stats).write(output / MARK)
-    TaskRecord(source=origin, files=digests).write(output / RECORD)
+    record = TaskRecord(source=origin, files=digests)
+    if pinned not in (None, record.content_sha256()):
+        raise AmorlipError(
+            f"{output}: the files of {settings.get('repository', 'the source')} have the checksum"
+            f" {record.content_sha256()}, but {pinned} is pinned; to accept them, delete the key source.sha256"
+        )
+    record.write(output / RECORD)
 
 
 def _fetch(source: TaskSource, output: Path, build: Callable[[Path], None] | None) -> dict[str, Any]:
@@ -82,7 +91,7 @@ def _fetch(source: TaskSource, output: Path, build: Callable[[Path], None] | Non
     if source.kind == "hub":
         from amorlip.common import hub
 
-        revision = hub.download(str(source.repository), source.revision, output, hub.EVALUATION_SET)
+        revision = hub.download(str(source.repository), source.commit or source.revision, output, hub.EVALUATION_SET)
         origin = {"kind": source.kind, "repository": source.repository, "revision": revision}
         origin |= _pack(output)
         _set_aside_shards_of_before(output)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,12 @@ class TaskRecord(JsonRecord):
     """Path in the task's folder → sha256."""
     missing: str | None = None
     """Why there are no files: the set is gated, private or nonexistent."""
+
+    def content_sha256(self) -> str:
+        """Checksum of what the source holds; of an archive that was packed, the archive's and not our shards'."""
+        archives = self.source.get("archives", {})
+        given = {name: digest for name, digest in self.files.items() if not archives or not name.startswith("test/")}
+        return hashlib.sha256(json.dumps(given | archives, sort_keys=True).encode()).hexdigest()
 
 
 def read_record(folder: Path) -> TaskRecord:

@@ -23,7 +23,7 @@ OTHER = {
     "corpus": "other", "model": "RN50", "micro_batch_size": 64, "ranks": 2, "epoch_tasks": ["digits"],
     "drop": {"temperature": 0.03, "factor": 0.5}, "init": 10.0, "max": 50.0, "crop_scale_min": 0.7,
     "crop_scale_max": 0.9, "encode_format": "webp", "encode_quality": 5, "workers": 3,
-    "published_pairs": 5,
+    "published_pairs": 5, "commit": "0" * 40, "sha256": "0" * 64,
 }  # fmt: skip
 """Values of keys for which `other` finds none, since they depend on other keys or are not simple."""
 
@@ -89,7 +89,11 @@ def test_only_marked_keys_of_a_recipe_are_left_out(path, annotation, marked):
             read_yaml(CONFIG / "corpora" / "cc3m.yaml"),
             {"title", "published_pairs", "jobs", "processes", "threads", "timeout_s", "retries"},
         ),
-        (Task, read_yaml(CONFIG / "benchmarks" / "demo.yaml")["tasks"]["styles"], {"title", "random_score"}),
+        (
+            Task,
+            read_yaml(CONFIG / "benchmarks" / "demo.yaml")["tasks"]["styles"],
+            {"title", "random_score", "commit", "sha256"},
+        ),
     ],
 )
 def test_the_marked_keys_are_those_that_change_no_result(section, data, marked):

@@ -31,7 +31,7 @@ def loopback(**keys) -> UrlSource:
 
 def rows_of(source: UrlSource, folder) -> list[dict]:
     write_urls(source, folder / "urls.parquet")
-    assert [path.name for path in folder.iterdir()] == ["urls.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == ["lists.json", "urls.parquet"]
     return pq.read_table(folder / "urls.parquet").to_pylist()
 
 

@@ -43,9 +43,26 @@ wildcard_constraints:
     figure=one_of(experiments_of("figure")),
 
 
-def settings_file(stage, settings):
+def settings_file(stage, settings, pins=None):
     """The file that hands a stage its settings. Its name holds their digest, so a changed setting reruns the job."""
-    return str(studies.settings_file(stage, settings, RESULTS / "settings"))  # Snakemake records no Path
+    return str(studies.settings_file(stage, settings, RESULTS / "settings", pins))  # Snakemake records no Path
+
+
+def corpus_settings(stage):
+    """The settings of a stage that makes a corpus."""
+
+    def of_corpus(wildcards):
+        name = wildcards.corpus
+        settings = getattr(stage_settings, stage)(study, name)
+        return settings_file(stage, settings, stage_settings.pins_of_corpus(study, name))
+
+    return of_corpus
+
+
+def task_settings_file(wildcards):
+    """The settings of the stage that makes a task."""
+    settings = stage_settings.tasks(study, wildcards.task)
+    return settings_file("tasks", settings, stage_settings.pins_of_task(study, wildcards.task))
 
 
 def artwork_of(wildcards):

@@ -21,7 +21,7 @@ rule download_part:
         timeout_s=lambda wildcards: study.corpora[wildcards.corpus].download.timeout_s,
         passes=lambda wildcards: study.corpora[wildcards.corpus].download.retries,
     params:
-        settings=lambda wildcards: settings_file("download", stage_settings.download(study, wildcards.corpus)),
+        settings=corpus_settings("download"),
         folder=subpath(output[0], ancestor=2),
     shell:
         "amorlip download --settings {params.settings:q} --split {wildcards.split} --urls {input.urls:q}"
@@ -53,7 +53,7 @@ rule download:
         passes=lambda wildcards: study.corpora[wildcards.corpus].download.retries,
         parts=lambda wildcards, input: max(1, len(input.parts)),
     params:
-        settings=lambda wildcards: settings_file("download", stage_settings.download(study, wildcards.corpus)),
+        settings=corpus_settings("download"),
         urls="results/corpora/{corpus}/urls.parquet",
         folder=subpath(output[0], parent=True),
     shell:

@@ -19,7 +19,7 @@ rule shards:
         mem_mb=8000,
         runtime=480,
     params:
-        settings=lambda wildcards: settings_file("shards", stage_settings.shards(study, wildcards.corpus)),
+        settings=corpus_settings("shards"),
         folder=subpath(output[0], parent=True),
     shell:
         "amorlip shards --settings {params.settings:q} --corpus {wildcards.corpus} --split {wildcards.split}"

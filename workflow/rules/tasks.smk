@@ -20,7 +20,7 @@ rule tasks:
         runtime=240,
         allow_missing=int(study.selection.allow_missing_tasks),
     params:
-        settings=lambda wildcards: settings_file("tasks", stage_settings.tasks(study, wildcards.task)),
+        settings=task_settings_file,
         # A user's folder may hold any number of files, so its state is a param and not a list of inputs.
         stamp=lambda wildcards: user_files.stamp(study.benchmark.tasks[wildcards.task].source),
         artwork=lambda wildcards: f"results/corpora/{study.benchmark.tasks[wildcards.task].source.corpus}/artwork",

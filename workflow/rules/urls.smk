@@ -18,7 +18,7 @@ rule urls:
         mem_mb=8000,
         runtime=60,
     params:
-        settings=lambda wildcards: settings_file("urls", stage_settings.urls(study, wildcards.corpus)),
+        settings=corpus_settings("urls"),
         artwork="results/corpora/{corpus}/artwork",
     shell:
         "amorlip urls --settings {params.settings:q} --artwork {params.artwork:q} --output {output:q} > {log:q} 2>&1"
