@@ -143,10 +143,15 @@ def table(
     ).model_dump(mode="json")
 
 
-def figure(study: Study, name: str, *, evaluations: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
+def figure(
+    study: Study, name: str, *, evaluations: Sequence[str], metrics: Sequence[str], published: str | None = None
+) -> dict[str, Any]:
     """What a figure shows, and its style."""
-    shown = _shown(study, name, evaluations, metrics)
-    return display.FigureSettings(**shown, style=study.selection.figures).model_dump(mode="json")
+    return display.FigureSettings(
+        **_shown(study, name, evaluations, metrics),
+        published=None if published is None else Path(published),
+        style=study.selection.figures,
+    ).model_dump(mode="json")
 
 
 def _shown(study: Study, name: str, evaluations: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,16 @@ from amorlip.config.architectures import architectures, needs_hub_by_name, publi
 from amorlip.config.base import Section, refused
 from amorlip.config.benchmark import Benchmark, Task, metrics_of
 from amorlip.config.corpus import Corpus
-from amorlip.config.experiment import AccuracyOverEpochs, Comparison, DifferenceToBaseline, Experiment, options_type
+from amorlip.config.experiment import (
+    AccuracyOverEpochs,
+    Comparison,
+    DifferenceToBaseline,
+    EpochsToAccuracy,
+    Experiment,
+    GainOverBaseline,
+    Sweep,
+    options_type,
+)
 from amorlip.config.objectives import OBJECTIVES, Amorlip, SigLip
 from amorlip.config.recipe import Recipe, pairs_per_rank
 from amorlip.config.scale import Resources
@@ -232,7 +241,9 @@ def options_of(experiment: Experiment) -> type[Section]:
 def check_shown_tasks(options: Section, benchmark: Benchmark) -> None:
     """Tasks and columns that a table or figure shows are in the benchmark."""
     tasks, averages = list(benchmark.tasks), list(benchmark.averages)
-    if isinstance(options, Comparison):
+    if isinstance(options, GainOverBaseline | Sweep):
+        key, known, what = "columns", [*tasks, *averages], "task or average"
+    elif isinstance(options, Comparison):
         key, known, what = "columns", [*tasks, *averages], "task or average"
         for number, best in enumerate(options.best_of):
             if best.column is not None and best.column not in known:
@@ -248,7 +259,7 @@ def check_shown_tasks(options: Section, benchmark: Benchmark) -> None:
 
 def check_followed_task(options: Section, recipes: Collection[Recipe]) -> None:
     """The task that a figure follows over epochs is evaluated after each epoch in some of its runs."""
-    if isinstance(options, AccuracyOverEpochs) and options.task is not None:
+    if isinstance(options, AccuracyOverEpochs | EpochsToAccuracy) and options.task is not None:
         known = {task for recipe in recipes for task in recipe.epoch_tasks}
         if options.task not in known:
             raise refused(unknown_key(options.task, known, "task among the epoch_tasks of these runs"), "task")
@@ -266,9 +277,8 @@ def check_followed_metric(options: Section, recipes: Collection[Recipe], benchma
 
 def check_published(options: Section, folder: Path) -> None:
     """The files of published numbers exist."""
-    if not isinstance(options, Comparison):
-        return
     known = [path.stem for path in (folder / "paper").glob("*.csv")]
-    for key, name in (("published", options.published), ("later_work", options.later_work)):
+    for key in ("published", "later_work"):
+        name = getattr(options, key, None)
         if name is not None and name not in known:
             raise refused(unknown_key(name, known, "file in paper/"), key)

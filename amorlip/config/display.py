@@ -96,5 +96,7 @@ class TableSettings(Shown):
 class FigureSettings(Shown):
     """The settings of the stage `figure`."""
 
+    published: FilePath | None = None
+    """The csv file of published numbers that `options.published` names."""
     style: FigureStyle = FigureStyle()
     """Size, resolution and text size."""

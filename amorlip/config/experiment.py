@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from amorlip.common.errors import AmorlipError, unknown_key
-from amorlip.config.base import Affects, Name, Section
+from amorlip.config.base import Affects, Float, Name, Section
 from amorlip.config.method import MethodLayer
 
 
@@ -95,14 +95,51 @@ class DifferenceToBaseline(Section):
     """Which tasks; null: all tasks of the benchmark."""
 
 
+class GainOverBaseline(Section):
+    """Figure `gain_over_baseline`: the gain over the `baseline` method, in some columns."""
+
+    columns: list[str] | None = None
+    """Which tasks or averages; null: the averages among the columns of tables."""
+
+
+class Sweep(Section):
+    """Figure `sweep`: scores over the values of one key, from variants of a method."""
+
+    title: str = "value of the key"
+    """Name of the horizontal axis."""
+    values: dict[str, Float] = {}
+    """Variant, or method where it is the unchanged one → its value of the key."""
+    columns: list[str] | None = None
+    """Which tasks or averages; null: the averages among the columns of tables."""
+
+
+class Reproduction(Section):
+    """Figure `reproduction`: measured against published numbers, one point per cell."""
+
+    published: Name | None = None
+    """File in paper/ (without .csv)."""
+
+
+class EpochsToAccuracy(Section):
+    """Table `epochs_to_accuracy`: when one method reaches each other one's final score."""
+
+    method: Name = "amorlip_l2log"
+    """The method that is followed."""
+    task: str | None = None
+    """Which task; null: the benchmark's first that was evaluated after each epoch."""
+
+
 class TrainingCurves(Section):
     """Figure `training_curves`: losses, logit scale and log Z error over steps. It has no options."""
 
 
-TABLES: dict[str, type[Section]] = {"comparison": Comparison}
+TABLES: dict[str, type[Section]] = {"comparison": Comparison, "epochs_to_accuracy": EpochsToAccuracy}
 FIGURES: dict[str, type[Section]] = {
     "accuracy_over_epochs": AccuracyOverEpochs,
     "difference_to_baseline": DifferenceToBaseline,
+    "gain_over_baseline": GainOverBaseline,
+    "reproduction": Reproduction,
+    "sweep": Sweep,
     "training_curves": TrainingCurves,
 }
 

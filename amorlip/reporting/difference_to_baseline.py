@@ -36,7 +36,7 @@ def difference_to_baseline(settings: FigureSettings, options: DifferenceToBaseli
     for key in differences:
         by_scale.setdefault(key[0], []).append(key)
     if not by_scale:
-        return figure_text.message(settings.style, f"No method to compare with {_baseline_title(settings)}")
+        return figure_text.message(settings.style, f"No method to compare with {baseline_title(settings)}")
     columns = min(MOST_COLUMNS, max(map(len, by_scale.values())))
     rows = [math.ceil(len(keys) / columns) for keys in by_scale.values()]
     figure = style.new_figure(settings.style.width_in, settings.style.height_in)
@@ -73,7 +73,7 @@ def _panel_height(settings: FigureSettings, labels: list[str], scales: int) -> f
     return max(settings.style.height_in / scales, label_height * len(labels) + 0.8)
 
 
-def _baseline_title(settings: FigureSettings) -> str:
+def baseline_title(settings: FigureSettings) -> str:
     baseline = settings.experiment.baseline
     return next((run.title for run in settings.runs if run.row[1:] == (baseline, "")), f"'{baseline}'")
 
@@ -84,7 +84,7 @@ def _label(figure: Figure, part: SubFigure, scale_title: str, settings: FigureSe
     scale_title = figure_text.wrap(figure, scale_title, width, bold=True)
     if scale_title:
         part.suptitle(scale_title, fontweight="bold", fontsize="medium")
-    quantity = f"difference from {_baseline_title(settings)} [percentage points]"
+    quantity = f"difference from {baseline_title(settings)} [percentage points]"
     quantity = figure_text.wrap(figure, quantity, width)
     part.supxlabel(quantity, fontsize="medium")
     return scale_title.count("\n") + quantity.count("\n")
@@ -166,10 +166,10 @@ def _mean(values: pd.Series) -> str:
     """The mean over the tasks that were measured, and how many these are if not all."""
     measured = int(values.notna().sum())
     missing = "" if measured == len(values) else f" ({measured} of {len(values)} tasks)"
-    return f"mean {_signed(float(values.mean()))}{missing}"
+    return f"mean {signed(float(values.mean()))}{missing}"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
@@ -179,7 +179,7 @@ def _print_values(axes: Axes, frame: pd.DataFrame) -> None:
         if not math.isnan(mean):
             side = 1 if mean >= 0 else -1
             axes.annotate(
-                _signed(mean), (mean + side * std, place), textcoords="offset points", xytext=(4 * side, 0),
+                signed(mean), (mean + side * std, place), textcoords="offset points", xytext=(4 * side, 0),
                 ha="left" if side > 0 else "right", va="center",
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
             )  # fmt: skip

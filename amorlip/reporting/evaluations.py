@@ -26,6 +26,22 @@ def column_title(benchmark: Benchmark, column: str) -> str:
     return (benchmark.tasks.get(column) or benchmark.averages[column]).title
 
 
+def chosen_columns(benchmark: Benchmark, wanted: Sequence[str] | None) -> list[str]:
+    """Columns that a figure shows: the wanted ones, or the averages among the columns of tables.
+
+    Raises:
+        AmorlipError: for an unknown task or average.
+    """
+    if wanted is None:
+        in_tables = {column for group in benchmark.columns for column in group.columns}
+        return [average for average in benchmark.averages if average in in_tables or not in_tables]
+    known = [*benchmark.tasks, *benchmark.averages]
+    for column in wanted:
+        if column not in known:
+            raise AmorlipError(f"options.columns: {unknown_key(column, known, 'task or average')}")
+    return list(wanted)
+
+
 def read_evaluations(paths: Iterable[Path], runs: Sequence[RunLabel], benchmark: Benchmark) -> pd.DataFrame:
     """The main metrics of runs on tasks.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from amorlip.common.errors import AmorlipError, one_line
-from amorlip.config.experiment import Comparison
+from amorlip.config.experiment import Comparison, Reproduction
 from amorlip.reporting.runs import RowKey
 from amorlip.study import Study
 
@@ -73,11 +73,10 @@ def check_files(study: Study) -> None:
     """Raise AmorlipError if a file of published numbers that a table names cannot be read: before any job."""
     columns = [*study.benchmark.tasks, *study.benchmark.averages]
     for options in study.options.values():
-        if isinstance(options, Comparison):
-            if options.published is not None:
-                read_published(study.folder / "paper" / f"{options.published}.csv", columns)
-            if options.later_work is not None:
-                read_later_work(study.folder / "paper" / f"{options.later_work}.csv", columns)
+        if isinstance(options, Comparison | Reproduction) and options.published is not None:
+            read_published(study.folder / "paper" / f"{options.published}.csv", columns)
+        if isinstance(options, Comparison) and options.later_work is not None:
+            read_later_work(study.folder / "paper" / f"{options.later_work}.csv", columns)
 
 
 def _lines(path: Path, columns: Sequence[str], *further: str) -> list[dict[str, str]]:

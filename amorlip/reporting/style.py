@@ -110,6 +110,14 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def add_watermark(figure: Figure, word: str) -> None:
+    """Pale text across the whole figure."""
+    figure.text(
+        0.5, 0.5, word, fontsize=90 / max(1, len(word) / 9), color="#B00020", alpha=0.16, rotation=25, weight="bold",
+        ha="center", va="center", zorder=100,
+    ).set_in_layout(False)  # fmt: skip
+
+
 def save(figure: Figure, outputs: Mapping[str, Path], dpi: int) -> None:
     """Write `png` and `pdf` without dates or versions: equal figures are equal files. Inside `context` only.
 

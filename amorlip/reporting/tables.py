@@ -16,12 +16,16 @@ from amorlip.config.display import TableSettings
 from amorlip.config.experiment import options_type
 from amorlip.config.load import validate
 from amorlip.reporting.comparison import comparison
+from amorlip.reporting.epochs_to_accuracy import epochs_to_accuracy
 from amorlip.reporting.html import html
 from amorlip.reporting.latex import latex
 from amorlip.reporting.markdown import markdown
 from amorlip.reporting.table_layout import Layout
 
-FUNCTIONS: dict[str, Callable[..., tuple[pd.DataFrame, Layout]]] = {"comparison": comparison}
+FUNCTIONS: dict[str, Callable[..., tuple[pd.DataFrame, Layout]]] = {
+    "comparison": comparison,
+    "epochs_to_accuracy": epochs_to_accuracy,
+}
 """Name in an experiment's `function` → function."""
 
 

@@ -217,9 +217,9 @@ def manifests_of(experiment):
     return expand("results/corpora/{corpus}/train/manifest.json", corpus=sorted(corpora))
 
 
-def paper_file(table, option):
-    """The file in config/paper/ that a table's option names, in a list, or nothing."""
-    name = study.experiments[table].options.get(option)
+def paper_file(experiment, option):
+    """The file in config/paper/ that an option of a table or figure names, in a list, or nothing."""
+    name = study.experiments[experiment].options.get(option)
     return [os.path.relpath(study.folder / "paper" / f"{name}.csv")] if name else []
 
 
@@ -246,5 +246,6 @@ def figure_settings_file(wildcards):
         wildcards.figure,
         evaluations=evaluations_of(wildcards.figure),
         metrics=metrics_of(wildcards.figure),
+        published=next(iter(paper_file(wildcards.figure, "published")), None),
     )
     return settings_file("figure", settings)
