@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 import torch
@@ -26,6 +27,7 @@ from amorlip.training.distributed import World
 from amorlip.training.optim import Update
 from amorlip.training.session import Session
 from amorlip.training.step import Encoders
+from amorlip.training.text_padding import part_lengths
 
 MIB = 2**20
 PARTS = ("data", "forward", "objective", "backward", "optimizer")
@@ -43,6 +45,8 @@ class Timing:
     parts_ms: dict[str, float]
     peak_mib: float
     device: str
+    text_positions: float
+    """Positions of a text that are computed, on average: without its padding, or the whole context."""
 
 
 class SyntheticPairs:
@@ -54,7 +58,7 @@ class SyntheticPairs:
         generator = torch.Generator().manual_seed(run.seed)
         size = (self.batch_size, 3, *_height_and_width(model))
         images = torch.randint(256, size, dtype=torch.uint8, generator=generator)
-        tokens = torch.randint(1, model.vocab_size, (self.batch_size, model.context_length), generator=generator)
+        tokens = _captions(self.batch_size, model, generator)
         ids = torch.randperm(samples, generator=generator)[: self.batch_size]
         self.batch = Batch(images, tokens, ids)
         if torch.cuda.is_available():  # as the loader's, so that copies overlap with computation
@@ -64,6 +68,19 @@ class SyntheticPairs:
         """The same batch again and again, from any `start_step` on."""
         while True:
             yield self.batch
+
+
+def _captions(count: int, model: CLIP, generator: torch.Generator) -> Tensor:
+    """Random tokens (count, L) of captions that are as long as those of web images, with end token and padding.
+
+    CC12M's have 20.2 ± 16.3 words (arXiv 2102.08981, Table 2), here from a log-normal distribution; a word has about
+    1.3 tokens.
+    """
+    words = torch.empty(count, 1).log_normal_(2.755, 0.708, generator=generator)
+    ends = (2 + 1.3 * words).long().clamp(3, model.context_length) - 1
+    tokens = torch.randint(1, model.vocab_size - 1, (count, model.context_length), generator=generator)
+    positions = torch.arange(model.context_length)
+    return tokens.masked_fill(positions > ends, 0).masked_fill(positions == ends, model.vocab_size - 1)
 
 
 class Marks:
@@ -103,7 +120,8 @@ class Stepper:
         self.session, self.device = parts, parts.world.device
         self.step = self.epoch_start = parts.loader.steps_per_epoch
         self.marks = Marks(self.device)
-        self.batches = transfer.to_device(parts.loader.batches(self.step), self.device)
+        self.positions: list[float] = []
+        self.batches = transfer.to_device(parts.loader.batches(self.step), self.device, parts.train_step.text_ends)
         for epoch in (0, 1):
             parts.objective.start_epoch(epoch)
         self._mark_parts()
@@ -114,9 +132,11 @@ class Stepper:
         start = time.perf_counter()
         self.marks.add("start")
         for _ in range(steps):
-            batch = next(self.batches)
+            batch, ends = next(self.batches)
             self.marks.add("data")
-            self.session.train_step(batch, step=self.step, epoch=1, log=False)
+            context = batch.tokens.shape[1]
+            self.positions.append(context if ends is None else fmean(part_lengths(ends, context)))
+            self.session.train_step(batch, text_ends=ends, step=self.step, epoch=1, log=False)
             self.step += 1
         self._wait()
         return time.perf_counter() - start
@@ -160,7 +180,13 @@ def measure(run: Run, cache: Path, shards: Path | None, steps: int, rounds: int)
         stepper.marks.clear()
         seconds = statistics.median(stepper.train(steps) for _ in range(rounds))
         device = torch.cuda.get_device_name() if world.device.type == "cuda" else "cpu"
-        return Timing(1000 * seconds / steps, stepper.marks.means_ms(rounds * steps), _peak_mib(world.device), device)
+        return Timing(
+            step_ms=1000 * seconds / steps,
+            parts_ms=stepper.marks.means_ms(rounds * steps),
+            peak_mib=_peak_mib(world.device),
+            device=device,
+            text_positions=fmean(stepper.positions),
+        )
 
 
 def serve(train: Callable[[int], float | None], pipe: Any) -> None:
@@ -171,13 +197,19 @@ def serve(train: Callable[[int], float | None], pipe: Any) -> None:
         pipe.send(time.perf_counter() - start)
 
 
-def flop_per_pair(model: str) -> float:
-    """Matrix multiplications of the towers' forward and backward pass for one pair [FLOP], without recomputation."""
+def flop_per_pair(model: str, text_positions: int | None = None) -> float:
+    """Matrix multiplications of the towers' forward and backward pass for one pair [FLOP], without recomputation.
+
+    `text_positions`: those of a text that are computed; None: the whole context.
+    """
     network = cast(CLIP, models.create(model, seed=0))
     images = torch.zeros(2, 3, *_height_and_width(network), dtype=torch.uint8)
-    tokens = torch.ones(2, network.context_length, dtype=torch.int64)
+    tokens = torch.ones(2, text_positions or network.context_length, dtype=torch.int64)
+    encoders = Encoders(network)
+    if text_positions is not None:
+        encoders.encode_text = encoders.encode_short_texts
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        image, text = Encoders(network)(images, tokens)
+        image, text = encoders(images, tokens)
         (image * text).sum().backward()
     return counter.get_total_flops() / 2
 

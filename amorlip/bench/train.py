@@ -75,6 +75,8 @@ class Result:
     backward_ms: float
     optimizer_ms: float
     peak_mib: float
+    text_positions: float
+    """Positions of a text that are computed, on average."""
     gflop_per_pair: float
     utilization: float | None
     """Model FLOP per second over the chip's bfloat16 peak; None on a CPU."""
@@ -248,7 +250,8 @@ def _measure(case: Case, scratch: Path, before: list[Result]) -> Result:
     with _process(_measure_there, case, scratch) as pipe:
         timing = _receive(pipe, case)
     clip = next((r.step_ms for r in before if r.case == f"{case.run.scale}/clip"), None)
-    images_per_s, flop = recipe.batch_size * 1000 / timing.step_ms, _flop_per_pair(recipe.model)
+    images_per_s = recipe.batch_size * 1000 / timing.step_ms
+    flop = _flop_per_pair(recipe.model, round(timing.text_positions))
     peak = steps.peak_flop_per_s(timing.device)
     return Result(
         case=case.name,
@@ -261,6 +264,7 @@ def _measure(case: Case, scratch: Path, before: list[Result]) -> Result:
         step_ms=round(timing.step_ms, 3),
         **{f"{part}_ms": round(ms, 3) for part, ms in timing.parts_ms.items()},
         peak_mib=round(timing.peak_mib),
+        text_positions=round(timing.text_positions, 1),
         gflop_per_pair=round(flop / 1e9, 3),
         utilization=None if peak is None else round(flop * images_per_s / peak, 4),
         over_clip_ms=None if clip is None else round(timing.step_ms - clip, 3),

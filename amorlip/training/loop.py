@@ -118,7 +118,7 @@ class Trainer:
         # resumed at the end of an epoch: a kill may have come before its evaluation was recorded
         if self.step and self.step % self.steps_per_epoch == 0:
             self._finish_epoch()
-        batches = transfer.to_device(self._batches(), self.world.device)
+        batches = transfer.to_device(self._batches(), self.world.device, self.session.train_step.text_ends)
         for step, batch in enumerate(batches, start=self.step):
             self._train_on(batch, step)
             due = self.world.largest(self._due(request))
@@ -158,13 +158,14 @@ class Trainer:
         yield first
         yield from batches
 
-    def _train_on(self, batch: Batch, step: int) -> None:
+    def _train_on(self, batch_and_ends: transfer.BatchAndEnds, step: int) -> None:
         epoch, within = divmod(step, self.steps_per_epoch)
         if within == 0:
             self.session.objective.start_epoch(epoch)
             self.journal.start_epoch()
         log = (step + 1) % self.recipe.log_every_steps == 0 or step + 1 == self.session.steps
-        outcome = self.session.train_step(batch, step=step, epoch=epoch, log=log)
+        batch, ends = batch_and_ends
+        outcome = self.session.train_step(batch, text_ends=ends, step=step, epoch=epoch, log=log)
         self.step = step + 1
         self.journal.count(outcome.update, self.step)
         if log:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import NamedTuple, TypedDict
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip import CLIP
@@ -21,7 +22,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.config.recipe import Recipe, pairs_per_rank
 from amorlip.loader.loader import Batch
 from amorlip.objectives.base import Features, Objective
-from amorlip.training import distributed, towers
+from amorlip.training import distributed, text_padding, towers
 from amorlip.training.distributed import World
 from amorlip.training.optim import Optimizer, Update, logit_parameters
 from amorlip.training.towers import frozen_running_statistics
@@ -31,8 +32,9 @@ class Encoders(nn.Module):
     """Both towers of an OpenCLIP model, as one module with one forward pass.
 
     They run under autocast to `dtype`, if given. Their features are normalized in float32, so that similarities and
-    everything after them are float32. With `compiled` each tower is a compiled function here; the model itself is
-    unchanged, so that evaluation, with batches of other sizes, does not compile anything.
+    everything after them are float32. With the texts' ends, their padding is not computed. With `compiled` each tower
+    is a compiled function here; the model itself is unchanged, so that evaluation, with batches of other sizes, does
+    not compile anything.
     """
 
     def __init__(self, model: CLIP, dtype: torch.dtype | None = None, *, compiled: bool = False) -> None:
@@ -40,9 +42,11 @@ class Encoders(nn.Module):
         self.model = model
         self.encode_image: Callable[[Tensor], Tensor] = model.encode_image
         self.encode_text: Callable[[Tensor], Tensor] = model.encode_text
+        self.encode_short_texts: Callable[[Tensor], Tensor] = text_padding.ShortTexts(model).encode_short_texts
         if compiled:
             self.encode_image = towers.Compiled(model.encode_image)
             self.encode_text = towers.Compiled(model.encode_text)
+            self.encode_short_texts = towers.Compiled(self.encode_short_texts)
         self.normalize = models.Normalization(model).to(model.logit_scale.device)
         self.dtype = dtype
         # cuDNN and oneDNN convolve channels-last images faster; transformers have one convolution only
@@ -50,11 +54,18 @@ class Encoders(nn.Module):
         self.memory_format = torch.channels_last if convolutional else torch.contiguous_format
         model.visual.to(memory_format=self.memory_format)
 
-    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (M, 3, H, W), uint8, and tokens (M, L) → features (M, D) each, float32, of unit length."""
+    def forward(self, images: Tensor, tokens: Tensor, text_ends: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
+        """Images (M, 3, H, W), uint8, and tokens (M, L) → features (M, D) each, float32, of unit length.
+
+        `text_ends` (M,): the number of positions up to each text's end token, on the host; None: all are computed.
+        """
         images = self.normalize(images.contiguous(memory_format=self.memory_format))
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
-            image_MD, text_MD = self.encode_image(images), self.encode_text(tokens)
+            image_MD = self.encode_image(images)
+            if text_ends is None:
+                text_MD = self.encode_text(tokens)
+            else:
+                text_MD = text_padding.encode_in_parts(self.encode_short_texts, tokens, text_ends)
         return F.normalize(image_MD.float(), dim=-1), F.normalize(text_MD.float(), dim=-1)
 
 
@@ -65,6 +76,10 @@ class BatchFacts(TypedDict):
     step: int
     epoch: int
     log: bool
+
+
+Part = tuple[Tensor, Tensor, np.ndarray | None]
+"""Images, tokens and text ends of M pairs."""
 
 
 class Outcome(NamedTuple):
@@ -82,16 +97,21 @@ class TrainStep:
         self.micro = recipe.micro_batch_size if recipe.micro_batch_size != pairs else None
         self.model, self.objective, self.optimizer, self.world = model, objective, optimizer, world
         self.encoders = _encoders(model, recipe, world)
+        # what `to_device` needs, so that the texts' padding is not computed
+        self.text_ends = text_padding.end_positions(model) if towers.skips_padding(world.device) else None
         # the same module, or DistributedDataParallel around it
         self.wrapped = distributed.wrap(self.encoders, world, logit_parameters(model), static=self.micro is None)
 
-    def __call__(self, batch: Batch, *, step: int, epoch: int, log: bool) -> Outcome:
+    def __call__(
+        self, batch: Batch, *, step: int, epoch: int, log: bool, text_ends: np.ndarray | None = None
+    ) -> Outcome:
         """Train on `batch`, which is on the device, as global step `step` (from 0); computes diagnostics if `log`.
 
-        Raises AmorlipError if the GPU runs out of memory.
+        `text_ends` (b,): as in `Encoders`. Raises AmorlipError if the GPU runs out of memory.
         """
+        facts = BatchFacts(sample_ids=batch.sample_ids, step=step, epoch=epoch, log=log)
         try:
-            return self._train_on(batch, step, epoch, log)
+            return self._train_on(batch, text_ends, facts)
         except torch.OutOfMemoryError as error:
             pairs = self.micro or len(batch.images)
             raise AmorlipError(
@@ -99,19 +119,19 @@ class TrainStep:
                 f"set micro_batch_size to a divisor of {pairs} below it, or activation_checkpointing to true"
             ) from error
 
-    def _train_on(self, batch: Batch, step: int, epoch: int, log: bool) -> Outcome:
-        images, tokens, ids = batch
+    def _train_on(self, batch: Batch, ends: np.ndarray | None, facts: BatchFacts) -> Outcome:
+        images, tokens, _ = batch
         self.optimizer.zero_grad()
-        facts = BatchFacts(sample_ids=ids, step=step, epoch=epoch, log=log)
         if self.micro is None:
-            image_BD, text_BD = self.wrapped(images, tokens)
+            image_BD, text_BD = self.wrapped(images, tokens, ends)
             loss, diagnostics = self._differentiate(image_BD, text_BD, facts)
         else:
-            parts = list(zip(images.split(self.micro), tokens.split(self.micro), strict=True))
+            parts_of_ends = [None] * (len(images) // self.micro) if ends is None else ends.reshape(-1, self.micro)
+            parts = list(zip(images.split(self.micro), tokens.split(self.micro), parts_of_ends, strict=True))
             loss, diagnostics = self._in_parts(parts, facts)
-        return Outcome(self.optimizer.update(loss, step), diagnostics)
+        return Outcome(self.optimizer.update(loss, facts["step"]), diagnostics)
 
-    def _in_parts(self, parts: list[tuple[Tensor, Tensor]], facts: BatchFacts) -> tuple[Tensor, dict[str, Tensor]]:
+    def _in_parts(self, parts: list[Part], facts: BatchFacts) -> tuple[Tensor, dict[str, Tensor]]:
         """Features of the whole batch first, without graph; then each part again, with the gradient of its features.
 
         The gradient is that of the whole batch, for towers without random parts. BatchNorm uses each part's statistics,
@@ -122,7 +142,7 @@ class TrainStep:
         image_BD, text_BD = (torch.cat(side_MD).requires_grad_() for side_MD in zip(*cached, strict=True))
         loss, diagnostics = self._differentiate(image_BD, text_BD, facts)
         assert image_BD.grad is not None and text_BD.grad is not None  # every loss depends on all features
-        sizes = [len(images_M) for images_M, _ in parts]
+        sizes = [len(images_M) for images_M, *_ in parts]
         gradients = zip(image_BD.grad.split(sizes), text_BD.grad.split(sizes), strict=True)
         for number, (part_M, gradient_MD) in enumerate(zip(parts, gradients, strict=True), start=1):
             # ranks exchange the accumulated gradient once, with the last part

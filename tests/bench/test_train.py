@@ -58,6 +58,8 @@ def test_flop_are_counted():
     ends = 2 * width * model.visual.output_dim + 2 * 16 * model.visual.output_dim
     expected = 2 * patch + 3 * (block(width, length) + block(16, model.context_length) + ends)
     assert steps.flop_per_pair("tiny_transformer") == expected
+    shorter = expected - 3 * (block(16, model.context_length) - block(16, 5))
+    assert steps.flop_per_pair("tiny_transformer", text_positions=5) == shorter
 
 
 def test_peaks_are_those_of_the_chip():

@@ -18,7 +18,12 @@ def batches(count: int, pinned: bool = False):
 def test_on_a_cpu_batches_are_handed_on_as_they_are():
     given = list(batches(3))
     found = list(transfer.to_device(iter(given), torch.device("cpu")))
-    assert all(ours is theirs for ours, theirs in zip(found, given, strict=True))
+    assert all(ours is theirs and ends is None for (ours, ends), theirs in zip(found, given, strict=True))
+
+
+def test_the_ends_of_texts_are_computed_on_the_host():
+    [(_, ends)] = transfer.to_device(batches(1), torch.device("cpu"), lambda tokens: tokens.sum(1).numpy())
+    assert ends.tolist() == [0] * 8
 
 
 def test_a_batch_is_asked_for_when_it_is_wanted():
@@ -29,7 +34,7 @@ def test_a_batch_is_asked_for_when_it_is_wanted():
         raise RuntimeError("the third")
 
     stream = transfer.to_device(broken(), torch.device("cpu"))
-    assert [int(next(stream).sample_ids[0]) for _ in range(2)] == [0, 1]
+    assert [int(next(stream)[0].sample_ids[0]) for _ in range(2)] == [0, 1]
     with pytest.raises(RuntimeError, match="the third"):
         next(stream)
 
@@ -39,7 +44,7 @@ def test_on_a_gpu_the_copies_are_whole():
     """Each is read by work that is queued behind much else, when the next ones are already copied."""
     device, sums = torch.device("cuda"), []
     busy = torch.randn(2048, 2048, device=device)
-    for batch in transfer.to_device(batches(20, pinned=True), device):
+    for batch, _ in transfer.to_device(batches(20, pinned=True), device):
         for _ in range(20):
             busy = (busy @ busy).tanh()
         sums.append(torch.stack([part.double().mean() for part in batch]))
