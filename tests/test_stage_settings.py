@@ -100,6 +100,18 @@ def test_a_key_changes_the_settings_of_the_stages_that_depend_on_it(changes: dic
     assert changed == stages | ({"study_config"} if changes else set())
 
 
+def test_private_addresses_change_settings_only_where_they_are_allowed() -> None:
+    """So that corpora from before this key are not downloaded again."""
+
+    def of(**keys: bool) -> dict[str, str]:
+        lists = {"train": {"url": "https://x.org/list.tsv", "columns": ["url", "caption"]}, **keys}
+        return {stage: value for stage, value in settings(load(**corpus(urls=lists))).items() if stage in CORPUS}
+
+    before, refused, allowed = of(), of(allow_private_addresses=False), of(allow_private_addresses=True)
+    assert before == refused and not any("allow_private_addresses" in value for value in before.values())
+    assert all(allowed[stage] != before[stage] for stage in CORPUS)
+
+
 def test_a_new_seed_changes_no_settings_of_a_run_that_is_there() -> None:
     before, after = load(), load(seeds=[0, 1])
     for _, run in before.runs:

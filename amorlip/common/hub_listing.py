@@ -34,13 +34,13 @@ def files_of(repository: str, entries: Sequence[Any]) -> list[RepoFile]:
     where = f"the dataset repository {repository} lists"
     if len(entries) > MOST_FILES:
         raise AmorlipError(f"{where} more than {MOST_FILES} files; this is not an evaluation set or a corpus")
-    if len({file.path for file in listed}) < len(listed):
-        raise AmorlipError(f"{where} a path twice; do not use it")
     for file in listed:
         if not _is_inside(file.path):
             raise AmorlipError(f"{where} a path that leaves its folder or is no path: {printable(str(file.path), 200)}")
         if type(file.size) is not int or file.size < 0 or not _has_digest(file):
             raise AmorlipError(f"{where} {printable(file.path, 200)} with a size or checksum that is none")
+    if len({file.path for file in listed}) < len(listed):
+        raise AmorlipError(f"{where} a path twice; do not use it")
     return listed
 
 

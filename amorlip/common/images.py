@@ -25,6 +25,8 @@ EVALUATION_FORMATS = (*FORMATS, "GIF", "BMP")
 """SUN397 has GIF and BMP files under the name .jpg; Pillow decodes both by itself."""
 MOST_PIXELS = 2**30 // 4 // 3
 """Pillow's default limit. Kept here because other packages change Pillow's, and some remove it."""
+MOST_RLE_BYTES = 1 << 20
+"""Of a BMP file that is compressed as runs of pixels: Pillow's decoder for them is written in Python, 1 MiB/s."""
 
 NOT_AN_IMAGE = "not an image"
 TOO_MANY_PIXELS = "image has too many pixels"
@@ -55,6 +57,8 @@ def open_image(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
         # Pillow only warns below twice its own limit; the comparison below decides.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image = Image.open(io.BytesIO(data), formats=formats)
+    if image.format == "BMP" and image.tile[0][0] == "bmp_rle" and len(data) > MOST_RLE_BYTES:
+        raise BadImage(CANNOT_BE_DECODED, f"a BMP of runs with {len(data)} bytes")
     if image.width * image.height > MOST_PIXELS:
         raise BadImage(TOO_MANY_PIXELS, f"{image.width} × {image.height}")
     return image

@@ -137,9 +137,12 @@ class _Connection(http.client.HTTPConnection):
         error: OSError | None = None
         for ip in resolve(host, port, private=self.private):
             try:
-                return socket.create_connection((ip, port), self.bounds.seconds())
+                made = socket.create_connection((ip, port), self.bounds.seconds())
             except OSError as failed:
                 error = failed
+                continue
+            made.settimeout(max(0.001, self.bounds.deadline - time.monotonic()))  # for the handshake of TLS
+            return made
         raise error or OSError(f"{host} has no address")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from amorlip.common import files, slurm, terminal
 from amorlip.common import gpus as devices
 from amorlip.common.errors import AmorlipError
+from amorlip.common.printable import printable
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.config.load import validate
 from amorlip.config.run import Run
@@ -120,7 +121,8 @@ def _wait_for_other(output: Path, limit: Limit) -> None:
 def _name(process: Mapping[str, Any]) -> str:
     """A process as `files.holder` describes it, for people."""
     job = f", Slurm job {process['job']}" if process.get("job") else ""
-    return f"another process ({process.get('pid', 'unknown')} on {process.get('host', 'an unknown machine')}{job})"
+    where = f"{process.get('pid', 'unknown')} on {process.get('host', 'an unknown machine')}{job}"
+    return printable(f"another process ({where})")
 
 
 def _requeue(after: str | None = None) -> bool:

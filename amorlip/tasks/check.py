@@ -8,6 +8,7 @@ from pathlib import Path
 
 from amorlip.common.errors import AmorlipError
 from amorlip.common.limits import read_file
+from amorlip.common.printable import printable
 from amorlip.config.benchmark import TaskContent, TaskKind
 from amorlip.tasks.read import open_association, open_classification, open_retrieval
 
@@ -56,7 +57,8 @@ def _check_duplicates(path: Path, names: list[str], *, refuse: bool) -> None:
         text = f"{path}: lines {first} and {number} have the same class name '{name}', so the second is never predicted"
         if refuse:
             raise AmorlipError(f"{text}; rename one, or merge the classes")
-        print(f"warning: {text}", file=sys.stderr)  # published sets have some, as ImageNet's 'missile' and 'sunglasses'
+        # published sets have some, as ImageNet's 'missile' and 'sunglasses'
+        print(f"warning: {printable(text)}", file=sys.stderr)
 
 
 def _retrieval(folder: Path, content: TaskContent, strict: bool) -> tuple[int, str, Path]:

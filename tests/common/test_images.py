@@ -219,6 +219,16 @@ def test_every_path_refuses_a_jpeg_with_too_many_scans(path):
         assert reason_of(DECODERS[path], good) is None
 
 
+def test_a_bmp_of_runs_is_small():
+    """Each run of two bytes takes a step of Pillow's decoder, which is written in Python."""
+    count, side = images.MOST_RLE_BYTES // 2, 2000
+    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, 2 * count, 0, 0, 256, 0)
+    data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 40 + 1024) + header + bytes(1024) + b"\x01\x07" * count
+    with pytest.raises(BadImage, match="a BMP of runs"):
+        open_image(data, EVALUATION_FORMATS)
+    assert open_image(data[:-2000], EVALUATION_FORMATS).size == (side, side)
+
+
 @pytest.mark.parametrize("kind", ["AVIF", "DDS", "EPS", "JPEG2000", "PPM", "SGI"])
 @pytest.mark.parametrize("path", DECODERS)
 def test_every_path_refuses_other_formats(path, kind):
