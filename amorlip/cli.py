@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -350,19 +351,29 @@ def main(arguments: list[str] | None = None) -> None:
         options = vars(args).copy()
         options.pop("command")
         options.pop("function")(**options)
-    except AmorlipError as error:
-        print(f"amorlip {args.command}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        print(f"amorlip {args.command}: {system_trouble(error, args)}", file=sys.stderr)
-        sys.exit(1)
-    except (MemoryError, RuntimeError) as error:
-        if (trouble := memory_trouble(error)) is None:
-            raise
-        print(f"amorlip {args.command}: {trouble}", file=sys.stderr)
-        sys.exit(1)
     except KeyboardInterrupt:
+        from amorlip.training import ranks
+
         print(f"amorlip {args.command}: interrupted", file=sys.stderr)
-        sys.exit(130)
+        ranks.leave(130)
+    except Exception as error:
+        from amorlip.training import ranks
+
+        if (line := in_one_line(error, args)) is not None:
+            print(f"amorlip {args.command}: {line}", file=sys.stderr)
+        elif isinstance(error, ranks.PeerLost):  # `launch` tells what happened
+            ranks.leave(ranks.LOST)
+        elif ranks.is_rank():
+            traceback.print_exc()
+        else:
+            raise
+        ranks.leave(1)
+
+
+def in_one_line(error: Exception, args: argparse.Namespace) -> str | None:
+    """What a user is told; None where that is a fault of the program, or where another process tells it."""
+    if isinstance(error, AmorlipError):
+        return str(error) or None
+    if isinstance(error, OSError):
+        return None if error.errno is None else system_trouble(error, args)
+    return memory_trouble(error) if isinstance(error, (MemoryError, RuntimeError)) else None

@@ -17,7 +17,7 @@ from amorlip.config.load import validate
 from amorlip.config.run import Run
 from amorlip.tasks.record import RECORD
 from amorlip.tasks.verify import verified_record
-from amorlip.training import signals
+from amorlip.training import ranks, signals
 from amorlip.training.limit import Limit
 from amorlip.training.records import LOG
 
@@ -62,21 +62,16 @@ def run(
         signals.Interrupted (exit code 75): if it stopped with a checkpoint, or stopped waiting.
     """
     slurm.become_step()
-    from amorlip.training import launch
-
     run, limit = validate(Run, settings["run"], "settings"), Limit(time_limit_min)
     speed = {"checkpoint_every_steps": checkpoint_every_steps, "checkpoint_every_minutes": checkpoint_every_minutes}
     run = _with_speed(run, workers, speed)
     defined = settings.get("tasks", {})
     if defined and tasks is None:
         raise AmorlipError(f"--tasks is missing: the folder with the folder of {next(iter(defined))}")
-    if not launch.is_rank():
+    if not ranks.is_rank():
         _prepare(output, limit, gpus, log, wait=wait)
-    if run.recipe.ranks > 1 and not launch.is_rank():
-        code = launch.launch(run.recipe.ranks, [sys.executable, "-m", "amorlip", *sys.argv[1:]])
-        if code == signals.EXIT_CODE:
-            _requeue()
-        sys.exit(code)
+    if run.recipe.ranks > 1 and not ranks.is_rank():
+        sys.exit(_launch(run.recipe.ranks, output, log))
     stream = terminal.append_to(output / LOG) if log else None
     folders = {name: _task(name, keys, tasks / name) for name, keys in defined.items()} if tasks else {}
     from amorlip.training import loop
@@ -84,9 +79,24 @@ def run(
     try:
         loop.train(run, shards, output, folders, from_start=from_start, limit=limit, terminal=stream)
     except signals.Interrupted:
-        if not launch.is_rank():
+        if not ranks.is_rank():
             _requeue()
         raise
+
+
+def _launch(count: int, output: Path, log: Path | None) -> int:
+    """Start `count` ranks with this command; their exit code."""
+    from amorlip.training import launch
+
+    try:
+        code = launch.launch(count, [sys.executable, "-m", "amorlip", *sys.argv[1:]])
+    except AmorlipError:
+        if log:
+            terminal.append_to(output / LOG)
+        raise
+    if code == signals.EXIT_CODE:
+        _requeue()
+    return code
 
 
 def _prepare(output: Path, limit: Limit, count: int | None, log: Path | None, *, wait: bool) -> None:

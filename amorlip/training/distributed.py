@@ -7,23 +7,31 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+import re
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from amorlip.common import malloc
-from amorlip.common.errors import AmorlipError
+from amorlip.common.errors import AmorlipError, one_line
+from amorlip.training import signals
+from amorlip.training.ranks import RENDEZVOUS, PeerLost
 
-TIMEOUT = timedelta(hours=1)
-"""How long ranks wait for each other: after an epoch rank 0 evaluates alone."""
-RENDEZVOUS = "AMORLIP_RENDEZVOUS"
-"""Environment variable with PyTorch's `init_method`, by which the ranks find each other; not set: torchrun's."""
+TIMEOUT = timedelta(minutes=10)
+"""How long a rank waits for the others in an exchange: some compile their first step for minutes longer."""
+BEAT_S = 10.0
+"""Between two signs of life of a rank that works while others wait."""
+LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out waiting", re.IGNORECASE)
+"""In the messages of gloo and NCCL about ranks that have ended or do not answer; gloo's are plain RuntimeErrors."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,22 @@ class World:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return int(tensor)
 
-    def wait(self) -> None:
-        """Return when all ranks have called it."""
-        self.largest(0)
+    def while_others_wait(self, work: Callable[[], T], *, here: bool) -> T | None:
+        """What `work` returns, on the ranks where `here` is true; None on the others, which wait for the end of it.
+
+        For any time, as long as those that work give signs of life: not if one ends, or is stopped for longer than
+        TIMEOUT. All ranks call this at once.
+        """
+        if self.size == 1:
+            return work() if here else None
+        result = None
+        if here:
+            beat = _Beat(self)
+            result = work()
+            beat.end()
+        while self.largest(0):
+            pass
+        return result
 
     def gather(self, value: Any) -> list[Any]:
         """The ranks' values, by rank, of types that `torch.load(weights_only=True)` accepts.
@@ -91,6 +112,9 @@ def join(ranks: int, threads: int) -> Iterator[World]:
 
     The device is this rank's GPU, or the CPU where there is none. On a CPU a run's results can be reproduced bit for
     bit. Raises AmorlipError if the wrong number of processes was started, or there are fewer GPUs than processes.
+
+    Several ranks end together, or the one that fails leaves without a word to the others, which may be waiting inside
+    an exchange: ending the process group would wait for them. Their exchange fails, and here it becomes PeerLost.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size != ranks:
@@ -103,9 +127,53 @@ def join(ranks: int, threads: int) -> Iterator[World]:
         _init_process_group(device, rank, size)
     try:
         yield World(device, rank, size)
-    finally:
-        if size > 1:
-            dist.destroy_process_group()
+    except signals.Interrupted:  # all ranks, after the same step
+        _end_process_group(size)
+        raise
+    except RuntimeError as error:
+        if size > 1 and _is_lost(error):
+            reason = "lost another rank, which has ended or does not answer; its own message, if any, says why"
+            raise PeerLost(f"rank {rank}: {reason} ({one_line(error)})") from error
+        raise
+    _end_process_group(size)
+
+
+def _end_process_group(size: int) -> None:
+    if size > 1:
+        dist.destroy_process_group()
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    """Whether an exchange has failed, as PyTorch tells it: directly, or as the cause of the backward pass' error."""
+    while error is not None:
+        if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and LOST.search(str(error))):
+            return True
+        error = error.__cause__
+    return False
+
+
+class _Beat:
+    """Signs of life to the ranks that wait, from a thread, until `end`."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.done = world, threading.Event()
+        self.error: RuntimeError | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self.done.wait(BEAT_S):
+                self.world.largest(1)
+        except RuntimeError as error:
+            self.error = error
+
+    def end(self) -> None:
+        """Stop; raises what the exchange has raised."""
+        self.done.set()
+        self.thread.join()
+        if self.error is not None:
+            raise self.error
 
 
 def wrap(module: nn.Module, world: World, outside: list[nn.Parameter], *, static: bool) -> nn.Module:

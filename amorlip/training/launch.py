@@ -8,30 +8,33 @@ import os
 import signal
 import socket
 import tempfile
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
-from amorlip.training.distributed import RENDEZVOUS
+from amorlip.common.errors import AmorlipError
+from amorlip.training.ranks import LOST, RENDEZVOUS
 from amorlip.training.signals import EXIT_CODE, SIGNALS
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing import PContext
 
+POLL_S = 0.1
+GRACE_S = 30
+"""From SIGTERM to SIGKILL, for ranks that outlive a failed one."""
+ADVICE = "start again to resume from the last checkpoint"
 LOOPBACK = "lo"
 """Network interface for gloo, where one of this name exists. Without it gloo looks up this machine's host name."""
-
-
-def is_rank() -> bool:
-    """True in a process that was started as one of several ranks, here or by torchrun."""
-    return "WORLD_SIZE" in os.environ
 
 
 def launch(ranks: int, command: list[str]) -> int:
     """Run `command` in `ranks` processes of this machine and return the exit code of the whole.
 
-    0; or 75 if a rank stopped with a checkpoint after a signal; or else the code of the first rank that failed, after
-    which the others are ended. Signals are passed on to the ranks; after SIGTERM and SIGINT they have half a minute.
+    0; or 75 if a rank stopped with a checkpoint after a signal; or else the code of the first rank that failed and has
+    told why, after which the others are ended. Signals are passed on to the ranks; after SIGTERM and SIGINT they have
+    half a minute.
 
     The ranks find each other through a file: torchrun's TCP store would look up the name of the loopback address.
+    Raises AmorlipError if a rank was killed, or did not answer the others.
     """
     # imported here: it takes seconds, and a run of one rank does not need it
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, start_processes
@@ -47,15 +50,43 @@ def launch(ranks: int, command: list[str]) -> int:
             )
             _pass_on(processes)
             try:
-                result = processes.wait(period=0.1)
+                codes = _wait(processes)
             except SignalException as error:
                 processes.close(error.sigval)
                 raise
         except SignalException as error:
             return EXIT_CODE if error.sigval in SIGNALS else 128 + error.sigval
-    failures = result.failures.values() if result else ()
-    codes = [failure.exitcode for failure in sorted(failures, key=lambda failure: failure.timestamp)]
-    return EXIT_CODE if EXIT_CODE in codes else next((code for code in codes if code > 0), int(bool(codes)))
+    return EXIT_CODE if EXIT_CODE in codes.values() else _failure(codes)
+
+
+def _wait(processes: Any) -> dict[int, int]:
+    """Exit codes of the ranks that ended by themselves, as far as the first failure; the others are then ended.
+
+    With SIGTERM, and half a minute later with SIGKILL: in an exchange they hear no signal.
+    """
+    handlers: dict[int, Any] = processes.subprocess_handlers
+    while True:
+        codes = {rank: code for rank, handler in handlers.items() if (code := handler.proc.poll()) is not None}
+        if any(codes.values()) or len(codes) == len(handlers):
+            processes.close(signal.SIGTERM, GRACE_S)
+            return codes
+        time.sleep(POLL_S)
+
+
+def _failure(codes: dict[int, int]) -> int:
+    """The code of the whole. Raises AmorlipError where no rank has told what happened."""
+    failed = {rank: code for rank, code in codes.items() if code}
+    told = [code for code in failed.values() if code > 0 and code != LOST]
+    killed = {rank: -code for rank, code in failed.items() if code < 0}
+    if told or not failed:
+        return told[0] if told else 0
+    if killed:
+        rank, number = next(iter(killed.items()))
+        hint = " (perhaps for lack of memory)" if number == signal.SIGKILL else ""
+        raise AmorlipError(
+            f"rank {rank} was ended by {signal.Signals(number).name}{hint}, and the others with it; {ADVICE}"
+        )
+    raise AmorlipError(f"a rank did not answer the others for minutes (it was stopped, or hangs); {ADVICE}")
 
 
 def _pass_on(processes: PContext) -> None:

@@ -174,6 +174,9 @@ class Trainer:
     def _finish_epoch(self) -> None:
         """Evaluate and record the epoch that has just ended, unless this was done before an interruption."""
         epoch = self.step // self.steps_per_epoch
+        self.world.while_others_wait(lambda: self._record_epoch(epoch), here=self.world.is_main)
+
+    def _record_epoch(self, epoch: int) -> None:
         if self.journal.lacks_epoch(epoch):
             # evaluation must not change the random numbers of the next epoch, or the weights would depend on its tasks
             begun = time.monotonic()
@@ -204,33 +207,33 @@ class Trainer:
         with self.journal.paused():
             self.journal.require_healthy()
             state = {"session": self.session.state_dict(self.step), "journal": self.journal.state_dict()}
-            if self.world.is_main:
-                self.checkpoints.save(self.step, state)
-            self.world.wait()  # if another rank ended now, torchrun would end the one that writes
+            # if another rank ended meanwhile, torchrun would end the one that writes
+            self.world.while_others_wait(lambda: self.checkpoints.save(self.step, state), here=self.world.is_main)
         self.saved_at = time.monotonic()
         self.limit.note_save(self.saved_at - begun)
 
     def _newest(self) -> tuple[int, dict | None]:
         """Rank 0 chooses the checkpoint; every rank reads it."""
-        found = None
-        if self.world.is_main:
-            replaced = restart.set_aside(self.output, self.checkpoints.folder)
-            if replaced:
-                logger.info(
-                    "trained again from the start; the checkpoints so far are in %s, delete them if unused", replaced
-                )
-            self.checkpoints.tidy()
-            found = self.checkpoints.latest()
-            others = sorted(folder.name for folder in self.checkpoints.folder.parent.glob("*/"))
-            if others and not found:
-                logger.info(
-                    "no checkpoint of these settings and this corpus; those of others (%s) are kept",
-                    ", ".join(others),
-                )
+        found = self.world.while_others_wait(self._choose, here=self.world.is_main)
         step = self.world.from_main(found[0] if found else 0)
         if step and not found:
             return step, self.checkpoints.read(step)
         return found or (0, None)
+
+    def _choose(self) -> tuple[int, dict] | None:
+        replaced = restart.set_aside(self.output, self.checkpoints.folder)
+        if replaced:
+            logger.info(
+                "trained again from the start; the checkpoints so far are in %s, delete them if unused", replaced
+            )
+        self.checkpoints.tidy()
+        found = self.checkpoints.latest()
+        others = sorted(folder.name for folder in self.checkpoints.folder.parent.glob("*/"))
+        if others and not found:
+            logger.info(
+                "no checkpoint of these settings and this corpus; those of others (%s) are kept", ", ".join(others)
+            )
+        return found
 
     def _restore(self, state: dict) -> None:
         try:

@@ -56,8 +56,11 @@ def kept_from_children(*also: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _kill_children() -> None:
-    """At exit multiprocessing sends SIGTERM to the remaining children and waits, but they block that signal."""
+def kill_children() -> None:
+    """End the data-loading processes.
+
+    At exit multiprocessing sends SIGTERM to the remaining children and waits, but they block that signal.
+    """
     # PyTorch's handler raises an error when a data-loading process is killed
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in multiprocessing.active_children():
@@ -66,4 +69,4 @@ def _kill_children() -> None:
 
 
 # exit handlers run last in, first out: before that of multiprocessing, which its import has registered
-atexit.register(_kill_children)
+atexit.register(kill_children)

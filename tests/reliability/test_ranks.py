@@ -1,18 +1,26 @@
-"""Bad samples that would all fall to one of two ranks: both ranks stay in step."""
+"""Two ranks stay in step whatever the samples, and one that fails, is killed or is stopped takes the other along."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from amorlip.common.errors import AmorlipError
 from amorlip.corpus.manifest import build_manifest
 from amorlip.loader.loader import PairLoader
+from amorlip.training import launch, signals
+from amorlip.training.ranks import RENDEZVOUS
 from tests.helpers import chain as chains
+from tests.helpers import forks, ranks_worker, tiny
 from tests.helpers.chain import Chain
 from tests.helpers.miniatures import any_corpus, pair, picture, write_record, write_split, write_tar
 
@@ -79,6 +87,77 @@ def test_damage_that_one_rank_meets_in_training_ends_both(inputs: Chain, tmp_pat
     done = chains.run(copy.train_stage(tmp_path / "run", ranks=2, epochs=1))
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("amorlip train: ")]
+    assert "Traceback" not in done.stderr
     assert len(told) == 1 and "00001.tar, sample 40 (byte" in told[0] and "image cannot be decoded" in told[0], (
         done.stderr
     )
+
+
+@pytest.fixture
+def signals_as_before(monkeypatch) -> Iterator[None]:
+    """`launch` is called in this process; the ranks that outlive another get a second instead of half a minute."""
+    monkeypatch.setattr(launch, "GRACE_S", 1)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    before = {number: signal.getsignal(number) for number in (*signals.SIGNALS, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+DAMAGED, FULL = "the image is damaged", "checkpoint: No space left on device"
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.parametrize(
+    ("fault", "rank", "place", "line"),
+    [
+        ("killed", 1, "between", r"rank 1 was ended by SIGKILL \(perhaps for lack of memory\).*start again to resume"),
+        ("stopped", 0, "alone", "a rank did not answer the others for minutes .*start again to resume"),
+        ("failing", 1, "between", DAMAGED),
+        ("disk", 0, "alone", FULL),
+    ],
+)
+def test_a_rank_that_is_gone_takes_the_other_along(signals_as_before, capfd, fault, rank, place, line):
+    """Within seconds, or the time that an exchange may take; one line in all says what happened."""
+    command = [sys.executable, "-m", "tests.helpers.ranks_worker", fault, str(rank), place]
+    begun = time.monotonic()
+    if fault in ranks_worker.SIGNALS:
+        with pytest.raises(AmorlipError, match=line):
+            launch.launch(2, command)
+    else:
+        assert launch.launch(2, command) == 1
+    assert time.monotonic() - begun < 60  # most of it for the imports; a peer would wait for an hour
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    assert not [pid for pid in children if b"ranks_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    said = [text for text in capfd.readouterr().err.splitlines() if text.strip()]
+    assert len(said) == (0 if fault in ranks_worker.SIGNALS else 1), said
+    assert all(text.startswith(f"amorlip train: {line}") for text in said)
+
+
+def pair_of_ranks(output: Path, shards: Path, meeting: Path, victim: tuple[int, int] | None = None) -> list[int]:
+    """Train on two ranks, of which `victim` (rank, step) kills itself; the exit codes."""
+    run = tiny.make_run(model="tiny_transformer", ranks=2, checkpoint_every_steps=2, log_every_steps=1)
+
+    def prepare(rank: int) -> None:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", GLOO_SOCKET_IFNAME="lo")
+        os.environ[RENDEZVOUS] = f"file://{meeting}"
+        if victim and victim[0] == rank:
+            forks.kill_before_step(victim[1])
+
+    children = [forks.start(run, shards, output, lambda rank=rank: prepare(rank)) for rank in (0, 1)]
+    return [forks.end(child) for child in children]
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_a_run_whose_ranks_were_killed_ends_in_the_same_weights(tmp_path):
+    shards, run = tiny.write_corpus(tmp_path / "train"), tmp_path / "run"
+    assert pair_of_ranks(tmp_path / "whole", shards, tmp_path / "meeting") == [0, 0]
+    begun = time.monotonic()
+    assert pair_of_ranks(run, shards, tmp_path / "meeting1", (1, 5)) == [1, -signal.SIGKILL]
+    assert pair_of_ranks(run, shards, tmp_path / "meeting2", (0, 11)) == [-signal.SIGKILL, 1]
+    assert time.monotonic() - begun < 60
+    assert (tmp_path / "run.err").read_text().count("ranks.PeerLost") == 2
+    assert pair_of_ranks(run, shards, tmp_path / "meeting3") == [0, 0]
+    assert forks.weights(run) == forks.weights(tmp_path / "whole")
