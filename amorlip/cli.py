@@ -206,6 +206,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "required": False,
         "help": "GPUs to use, which no other process of amorlip then uses (default: all that are visible, shared)",
     },
+    "device": {
+        "choices": ["auto", "cpu"],
+        "required": False,
+        "help": "cpu: use the CPU on purpose, although there is a GPU",
+    },
     "time-limit-min": {"type": int, "required": False, "help": "the job's time limit, if its scheduler does not tell"},
     "log": {
         "type": Path,
@@ -256,12 +261,12 @@ STAGES = {
     ),
     "train": (
         "Train one model.",
-        "settings shards output tasks workers checkpoint-every-steps checkpoint-every-minutes from-start gpus"
+        "settings shards output tasks workers checkpoint-every-steps checkpoint-every-minutes from-start gpus device"
         " time-limit-min log wait",
     ),
     "evaluate": (
         "Evaluate one model on tasks: a trained run (--run), or any OpenCLIP model (--model and --pretrained).",
-        "settings run model pretrained tasks record key folder? predictions output workers gpus",
+        "settings run model pretrained tasks record key folder? predictions output workers gpus device",
     ),
     "weights": ("Download published weights into OpenCLIP's cache.", "settings output"),
     "table": ("Write one table in four formats.", "settings name outputs"),

@@ -91,12 +91,12 @@ def train(study: Study, scale: str, name: str) -> dict[str, Any]:
 
 def evaluate(study: Study, scale: str, tasks: Sequence[str]) -> dict[str, Any]:
     """The tasks of a job, precision and batch size."""
-    return {**_measured_tasks(study, tasks), "evaluation": study.scales[scale].evaluation.model_dump()}
+    return {**_measured_tasks(study, tasks), "evaluation": study.scales[scale].evaluation.deciding()}
 
 
 def evaluate_external(study: Study, name: str, tasks: Sequence[str]) -> dict[str, Any]:
     """The tasks of a job, precision and batch size, and the name under which tables look for the results."""
-    evaluation = study.selection.external_models[name].evaluation.model_dump()
+    evaluation = study.selection.external_models[name].evaluation.deciding()
     return {**_measured_tasks(study, tasks), "evaluation": evaluation, "name": name}
 
 

@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 
 from amorlip.bench import memory, report
 from amorlip.bench.report import Column
-from amorlip.common import malloc
+from amorlip.common import devices, malloc
 from amorlip.config.objectives import OBJECTIVES
 from amorlip.objectives import registry
 from amorlip.objectives.base import Context, Features
@@ -110,8 +110,9 @@ def run(
     malloc.keep_freed()
     every = cases or all_cases()
     chosen = report.selected(every, [case.name for case in every], only)
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    todo = [(case, device) for device in devices for case in chosen]
+    devices.set_float32_precision("bfloat16")  # as in the recipes of the paper's scales
+    places = ["cpu", *(["cuda"] if devices.best().type == "cuda" else [])]
+    todo = [(case, device) for device in places for case in chosen]
     results, failures = [], report.Failures()
     for number, (case, device) in enumerate(todo, start=1):
         with failures.noted(f"{case.name} on {device}"):

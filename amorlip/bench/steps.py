@@ -172,7 +172,8 @@ def open_stepper(run: Run, world: World, shards: Path | None) -> Stepper:
 def measure(run: Run, cache: Path, shards: Path | None, steps: int, rounds: int) -> Timing:
     """Time `rounds` of `steps` steps of `run` in this process, which should do nothing else."""
     towers.compile_into(cache)
-    with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world:
+    recipe = run.recipe
+    with distributed.join(recipe.ranks, recipe.threads_per_rank, recipe.precision) as world:
         stepper = open_stepper(run, world, shards)
         stepper.train(WARM_UP)
         if world.device.type == "cuda":

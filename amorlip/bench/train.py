@@ -21,6 +21,7 @@ import torch
 
 from amorlip.bench import eager, report, steps
 from amorlip.bench.report import Column
+from amorlip.common import devices
 from amorlip.common.errors import AmorlipError
 from amorlip.common.files import write_json, write_text
 from amorlip.config.objectives import OBJECTIVES
@@ -200,7 +201,7 @@ def run(
 
     Raises AmorlipError at the end if cases failed, naming them.
     """
-    on_gpu = torch.cuda.is_available()
+    on_gpu = devices.best().type == "cuda"
     every = cases or (tiny_cases() if tiny else gpu_cases() if on_gpu else cpu_cases())
     todo = report.selected(every, [case.name for case in every], only)
     compared = [case for case in todo if case.shards and not on_gpu and case.run.method in ("clip", AMORLIP)]
@@ -340,7 +341,8 @@ def _measure_there(case: Case, scratch: Path, pipe: Connection) -> None:
 
 def _serve_ours(case: Case, scratch: Path, pipe: Connection) -> None:
     towers.compile_into(scratch / "compiled")
-    with distributed.join(case.run.recipe.ranks, case.run.recipe.threads_per_rank) as world:
+    recipe = case.run.recipe
+    with distributed.join(recipe.ranks, recipe.threads_per_rank, recipe.precision) as world:
         steps.serve(steps.open_stepper(case.run, world, case.shards).train, pipe)
 
 

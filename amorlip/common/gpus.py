@@ -16,6 +16,10 @@ from amorlip.common import files, slurm
 from amorlip.common.errors import AmorlipError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+SLURMS = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
+NO_GPU = ("-1", "NoDevFiles")
+"""What schedulers and people write to CUDA_VISIBLE_DEVICES to give no GPU."""
+CONTROL = Path("/dev/nvidiactl")
 POLL_S = 5
 _held: list[IO[str]] = []
 """Open files whose locks this process holds until it ends."""
@@ -30,6 +34,22 @@ def visible() -> list[str]:
         return []
     listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False).stdout
     return [str(number) for number, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
+
+
+def expected() -> str | None:
+    """Why this process should find a GPU; None where it need not. CUDA_VISIBLE_DEVICES decides, where it is set."""
+    if (given := os.environ.get(VISIBLE)) is not None:
+        names = [name for name in visible() if name not in NO_GPU]
+        return f"{VISIBLE} is {given}" if names else None
+    for name in SLURMS:
+        if os.environ.get(name):
+            return f"this Slurm job has GPUs ({name} is {os.environ[name]})"
+    return f"this machine has a GPU ({CONTROL} exists)" if CONTROL.exists() else None
+
+
+def hide() -> None:
+    """Let this process, and those that it starts, use no GPU. Before PyTorch looks for one."""
+    os.environ[VISIBLE] = ""
 
 
 def claim(count: int) -> None:

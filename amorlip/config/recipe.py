@@ -126,8 +126,12 @@ class Recipe(Section):
     """Processes (GPUs) per run."""
     threads_per_rank: Count = 1
     """CPU threads of a rank; the last bits of a CPU result depend on it."""
+    device: Annotated[Literal["auto", "cpu"], Affects.NOTHING] = "auto"
+    """`auto`: a GPU if there is one, and an error if there is one that PyTorch cannot use; `cpu`: the CPU. Results of
+    the two differ by rounding."""
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Autocast of the encoders on a GPU; on a CPU always float32."""
+    """Autocast of the encoders on a GPU, whose other float32 products are TF32 unless this is `float32`; on a CPU
+    always float32."""
     compile: Literal["auto", "always", "never"] = "auto"
     """Compile the encoders (torch.compile) in the first step, which takes minutes; `auto`: on a GPU only."""
     activation_checkpointing: bool = False

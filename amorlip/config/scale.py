@@ -38,6 +38,8 @@ class EvaluationResources(Resources):
 class EvaluationSettings(Section):
     """How a trained model is evaluated."""
 
+    device: Annotated[Literal["auto", "cpu"], Affects.NOTHING] = "auto"
+    """`auto`: a GPU if there is one, and an error if there is one that PyTorch cannot use; `cpu`: the CPU."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Autocast of the encoders on a GPU; on a CPU always float32."""
     batch_size: Count = 64

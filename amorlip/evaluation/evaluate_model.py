@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from amorlip import models
-from amorlip.common import files, provenance
+from amorlip.common import devices, files, provenance
 from amorlip.common.errors import AmorlipError
 from amorlip.common.files import overlap
 from amorlip.config.benchmark import TaskDefinition
@@ -99,7 +99,7 @@ class Evaluator:
             weights_sha256=self.weights_sha256,
             inputs_sha256=self.inputs_sha256(task),
             task_source=task.record.source,
-            settings=self.settings.model_dump(),
+            settings=self.settings.deciding(),
             device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             versions=provenance.versions(),
             git_revision=provenance.revision(),
@@ -112,7 +112,7 @@ class Evaluator:
             "run": self.subject.identity.model_dump(),
             "model": self.subject.model,
             "weights": self.weights_sha256,
-            "settings": self.settings.model_dump(),
+            "settings": self.settings.deciding(),
             "task": task.definition.model_dump(),
             "files": task.record.model_dump(),
         }
@@ -131,7 +131,9 @@ class Evaluator:
     @cached_property
     def encoder(self) -> Encoder:
         """The model on its device, with all that turns images and texts into features."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = devices.best()
+        if device.type == "cuda":
+            devices.set_float32_precision(self.settings.precision)
         versions, code = provenance.versions(), provenance.source_digest()
         decides = [self.weights_sha256, self.subject.model, self.subject.identity.pretrained, versions, code]
         return Encoder(

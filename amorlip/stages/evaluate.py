@@ -33,6 +33,7 @@ def run(
     folder: Path | None = None,
     predictions: Path | None = None,
     gpus: int | None = None,
+    device: str | None = None,
 ) -> None:
     """Evaluate one model: a trained run, or any OpenCLIP model with `model` and `pretrained`.
 
@@ -49,15 +50,18 @@ def run(
         folder: with `key`, the folder of the task.
         predictions: with `key`, the parquet file; None: next to `output`.
         gpus: GPUs to use, which no other process then uses; None: all that are visible, whoever uses them.
+        device: `cpu` for the CPU on purpose; None: that of the settings.
 
     Raises:
         AmorlipError: if the arguments are wrong, the model cannot be loaded, or a task is faulty.
     """
     if (tasks is None) == (key is None) or (key is None) != (folder is None):
         raise AmorlipError("give either --tasks, or --key and --folder")
-    if gpus is not None:
-        devices.claim(gpus)
     evaluation = validate(EvaluationSettings, settings.get("evaluation", {}), "settings: evaluation")
+    if (device or evaluation.device) == "cpu":
+        devices.hide()
+    elif gpus is not None:
+        devices.claim(gpus)
     evaluator_in = _evaluator_in(settings, run, model, pretrained, evaluation, workers)
     if key is not None and folder is not None:
         _one_task(evaluator_in, settings, key, folder, output, predictions or output.with_suffix(".parquet"))

@@ -35,6 +35,7 @@ def run(
     checkpoint_every_minutes: int | None = None,
     from_start: bool = False,
     gpus: int | None = None,
+    device: str | None = None,
     time_limit_min: int | None = None,
     log: Path | None = None,
     wait: bool = False,
@@ -53,6 +54,7 @@ def run(
         checkpoint_every_minutes: longest time between checkpoints; None: the recipe's.
         from_start: do not resume from the run's checkpoints, which are set aside.
         gpus: GPUs to use, which no other process then uses; None: all that are visible, whoever uses them.
+        device: `cpu` for the CPU on purpose; None: the recipe's.
         time_limit_min: the job's time limit, for schedulers that do not tell it to the job.
         log: becomes a link to train.log in `output`, which then gets everything that is printed.
         wait: if another process trains this run, wait for it instead of refusing.
@@ -63,8 +65,14 @@ def run(
     """
     slurm.become_step()
     run, limit = validate(Run, settings["run"], "settings"), Limit(time_limit_min)
-    speed = {"checkpoint_every_steps": checkpoint_every_steps, "checkpoint_every_minutes": checkpoint_every_minutes}
+    speed: dict[str, Any] = {
+        "checkpoint_every_steps": checkpoint_every_steps,
+        "checkpoint_every_minutes": checkpoint_every_minutes,
+    }
+    speed["device"] = device
     run = _with_speed(run, workers, speed)
+    if run.recipe.device == "cpu":
+        devices.hide()
     defined = settings.get("tasks", {})
     if defined and tasks is None:
         raise AmorlipError(f"--tasks is missing: the folder with the folder of {next(iter(defined))}")
@@ -145,7 +153,7 @@ def _requeue(after: str | None = None) -> bool:
     return reason is None
 
 
-def _with_speed(run: Run, workers: int | None, given: Mapping[str, int | None]) -> Run:
+def _with_speed(run: Run, workers: int | None, given: Mapping[str, Any]) -> Run:
     """The run with the given keys, which change no result and so are not part of a run's settings."""
     loader, recipe = run.recipe.loader, run.recipe
     if workers is not None:

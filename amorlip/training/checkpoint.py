@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 NOT_RESULTS = {
     "loader": {"workers"},
+    "device": True,
     "checkpoint_every_steps": True,
     "checkpoint_every_minutes": True,
     "log_every_steps": True,
@@ -27,7 +28,7 @@ NOT_RESULTS = {
     "activation_checkpointing": True,
     "compile": True,
 }
-"""Keys of a recipe that change no weight (`compile`: except for rounding). A change of them keeps the checkpoint."""
+"""Keys of a recipe that change no weight (`compile`, `device`: except for rounding). A change keeps the checkpoint."""
 
 KEPT = 2
 """Checkpoints that are kept: if the newest is damaged, the run resumes from the one before."""

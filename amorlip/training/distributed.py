@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from amorlip.common import malloc
+from amorlip.common import devices, malloc
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.training import signals
 from amorlip.training.ranks import RENDEZVOUS, PeerLost
@@ -107,11 +107,12 @@ class World:
 
 
 @contextmanager
-def join(ranks: int, threads: int) -> Iterator[World]:
-    """Take part in a run of `ranks` processes with `threads` CPU threads each.
+def join(ranks: int, threads: int, precision: str = "float32") -> Iterator[World]:
+    """Take part in a run of `ranks` processes with `threads` CPU threads each, whose towers have this `precision`.
 
     The device is this rank's GPU, or the CPU where there is none. On a CPU a run's results can be reproduced bit for
-    bit. Raises AmorlipError if the wrong number of processes was started, or there are fewer GPUs than processes.
+    bit. Raises AmorlipError if the wrong number of processes was started, there are fewer GPUs than processes, or
+    PyTorch cannot use a GPU that is there.
 
     Several ranks end together, or the one that fails leaves without a word to the others, which may be waiting inside
     an exchange: ending the process group would wait for them. Their exchange fails, and here it becomes PeerLost.
@@ -122,7 +123,7 @@ def join(ranks: int, threads: int) -> Iterator[World]:
             f"the recipe has ranks: {ranks}, but {size} were started; use torchrun --nproc-per-node {ranks}"
         )
     rank, device = int(os.environ.get("RANK", "0")), _device()
-    _set_up(device, threads)
+    _set_up(device, threads, precision)
     if size > 1:
         _init_process_group(device, rank, size)
     try:
@@ -202,7 +203,7 @@ def wrap(module: nn.Module, world: World, outside: list[nn.Parameter], *, static
 
 
 def _device() -> torch.device:
-    if not torch.cuda.is_available():
+    if devices.best().type == "cpu":
         return torch.device("cpu")
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
@@ -210,8 +211,9 @@ def _device() -> torch.device:
     return torch.device("cuda", index)
 
 
-def _set_up(device: torch.device, threads: int) -> None:
+def _set_up(device: torch.device, threads: int, precision: str) -> None:
     torch.set_num_threads(threads)
+    devices.set_float32_precision(precision if device.type == "cuda" else "float32")
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True  # measure convolutions once: all batches have one size

@@ -75,12 +75,14 @@ def train(
         signals.Interrupted (exit code 75): after SIGTERM, SIGURG or SIGUSR1, or shortly before `limit`, with a
             checkpoint of the last whole step.
     """
-    with distributed.join(run.recipe.ranks, run.recipe.threads_per_rank) as world, signals.listening() as request:
+    recipe = run.recipe
+    joined = distributed.join(recipe.ranks, recipe.threads_per_rank, recipe.precision)
+    with joined as world, signals.listening() as request:
         alone = files.locked(output) if world.is_main else nullcontext()
         with alone, progress.log_to(output / LOG, world, f"{run.scale}/{run.name}", terminal):
             if from_start and world.is_main:
                 restart.request(output)
-            if towers.wants_compilation(run.recipe.compile, world.device):
+            if towers.wants_compilation(recipe.compile, world.device):
                 towers.compile_into(output / "compiled")
             trainer = Trainer(session.build(run, shards, world), output, task_folders, limit or Limit())
             try:

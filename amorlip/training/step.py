@@ -99,6 +99,7 @@ class TrainStep:
         self.encoders = _encoders(model, recipe, world)
         # what `to_device` needs, so that the texts' padding is not computed
         self.text_ends = text_padding.end_positions(model) if towers.skips_padding(world.device) else None
+        self.statistics = towers.RunningStatistics(self.encoders)
         # the same module, or DistributedDataParallel around it
         self.wrapped = distributed.wrap(self.encoders, world, logit_parameters(model), static=self.micro is None)
 
@@ -121,6 +122,7 @@ class TrainStep:
 
     def _train_on(self, batch: Batch, ends: np.ndarray | None, facts: BatchFacts) -> Outcome:
         images, tokens, _ = batch
+        statistics = self.statistics.flat()
         self.optimizer.zero_grad()
         if self.micro is None:
             image_BD, text_BD = self.wrapped(images, tokens, ends)
@@ -129,7 +131,9 @@ class TrainStep:
             parts_of_ends = [None] * (len(images) // self.micro) if ends is None else ends.reshape(-1, self.micro)
             parts = list(zip(images.split(self.micro), tokens.split(self.micro), parts_of_ends, strict=True))
             loss, diagnostics = self._in_parts(parts, facts)
-        return Outcome(self.optimizer.update(loss, facts["step"]), diagnostics)
+        update = self.optimizer.update(loss, facts["step"])
+        self.statistics.restore(statistics, unless=update.applied)
+        return Outcome(update, diagnostics)
 
     def _in_parts(self, parts: list[Part], facts: BatchFacts) -> tuple[Tensor, dict[str, Tensor]]:
         """Features of the whole batch first, without graph; then each part again, with the gradient of its features.

@@ -124,6 +124,30 @@ def frozen_running_statistics(module: nn.Module) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
+class RunningStatistics:
+    """BatchNorm's running statistics, which a step that is skipped must not change.
+
+    Under float16 a tower may overflow, and one batch that is not finite would spoil them for good.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        buffers = [buffer for norm in norms for buffer in norm.buffers()]
+        types = dict.fromkeys(buffer.dtype for buffer in buffers)
+        self.groups = [[buffer for buffer in buffers if buffer.dtype == dtype] for dtype in types]
+
+    def flat(self) -> list[Tensor]:
+        """A copy, one tensor for each type."""
+        return [torch.cat([buffer.flatten() for buffer in group]) for group in self.groups]
+
+    @torch.no_grad()
+    def restore(self, copy: list[Tensor], *, unless: Tensor) -> None:
+        """Put back what `flat` returned, unless the condition () is true; the host does not wait for it."""
+        for group, now, before in zip(self.groups, self.flat(), copy, strict=True):
+            parts = torch.where(unless, now, before).split([buffer.numel() for buffer in group])
+            torch._foreach_copy_(group, [part.view_as(b) for part, b in zip(parts, group, strict=True)])
+
+
 # ---------------------------------------------------------------- compilation
 
 

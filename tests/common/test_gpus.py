@@ -102,6 +102,30 @@ def test_the_gpus_of_a_slurm_job_are_its_own(machine):
     assert [devices(job) for job in jobs] == ["0", "0"]
 
 
+@pytest.mark.parametrize(
+    ("variables", "control", "expected"),
+    [
+        ({}, False, None),
+        ({}, True, "this machine has a GPU"),
+        ({"SLURM_JOB_GPUS": "2,3"}, False, "this Slurm job has GPUs (SLURM_JOB_GPUS is 2,3)"),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-b"}, False, "CUDA_VISIBLE_DEVICES is GPU-b"),
+        ({"CUDA_VISIBLE_DEVICES": "", "SLURM_JOB_GPUS": "2"}, True, None),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, True, None),
+    ],
+)
+def test_where_a_gpu_is_expected(monkeypatch, tmp_path, variables, control, expected):
+    for name in (gpus.VISIBLE, *gpus.SLURMS):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setattr(gpus, "CONTROL", tmp_path / ("nvidiactl" if control else "none"))
+    reason = gpus.expected()
+    assert reason is None if expected is None else reason.startswith(expected)
+    gpus.hide()
+    assert gpus.expected() is None
+
+
 def test_what_is_visible(machine, monkeypatch):
     assert gpus.visible() == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -167,6 +167,7 @@ def fake_gpu() -> Iterator[list[str]]:
         for name in ("max_memory_allocated", "memory_allocated", "max_memory_reserved"):
             patch.setattr(torch.cuda, name, lambda *_: 0)
         patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
         patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
         patch.setattr(torch.accelerator, "current_stream", lambda *_: SimpleNamespace(is_capturing=lambda: False))
         patch.setattr(torch.cuda, "device_count", lambda: 1)

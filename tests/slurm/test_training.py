@@ -54,7 +54,7 @@ def test_a_run_of_several_jobs(slurm: Slurm, tmp_path: Path):
     """A scheduler's signal and a time limit: each time it saves, and its own job goes back into the queue."""
     (tmp_path / "chain").mkdir()
     chain = Chain(tmp_path / "chain").build()
-    recipe = {"method": "clip", "epochs": 120, "every": 100_000}
+    recipe = {"method": "clip", "epochs": 120, "every": 100_000, "device": "cpu"}  # Slurm's GPUs are not real
     stage = chain.train_stage(tmp_path / "run", **recipe)
     stage += ["--log", str(tmp_path / "run.log"), "--wait", "--gpus", "1"]
     log, codes = tmp_path / "run" / "train.log", tmp_path / "codes"

@@ -72,3 +72,21 @@ def test_the_difference_to_whole_batches_grows_as_parts_shrink(make_run):
         part: difference(gradients(make_run, models.create("tiny", seed=0), part), whole) for part in (16, 8, 4)
     }
     assert 0.02 < measured[16] < measured[8] < measured[4]
+
+
+def test_a_skipped_step_leaves_the_statistics_as_they_were(make_run):
+    """An activation that overflows, as under float16; the next step is a good one."""
+    model = models.create("tiny", seed=0)
+    run: Run = make_run("clip", batch_size=PAIRS)
+    context = Context(EMBED_DIM, samples=PAIRS, batch_size=PAIRS, epochs=3, steps_per_epoch=5, seed=0)
+    objective = registry.create(run.objective, run.settings, context)
+    step = TrainStep(model, objective, Optimizer(model, run.recipe, steps=15, world=WORLD), run.recipe, WORLD)
+    assert step(batch(), step=0, epoch=0, log=False).update.applied
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    overflow = model.visual.conv1.register_forward_hook(lambda _module, _inputs, output: output * torch.inf)
+    assert not step(batch(), step=1, epoch=0, log=False).update.applied
+    overflow.remove()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert step(batch(), step=2, epoch=0, log=False).update.applied
+    assert not torch.equal(model.visual.bn1.running_mean, before["visual.bn1.running_mean"])
+    assert int(model.visual.bn1.num_batches_tracked) == 2

@@ -20,16 +20,17 @@ from amorlip.training.distributed import World
 from amorlip.training.optim import Optimizer
 from amorlip.training.progress import Window
 from amorlip.training.step import Encoders, TrainStep
+from tests.helpers.fake_gpu import GPU, fake_gpu
 from tests.helpers.waits import Waits
 
 WORLD = World(torch.device("cpu"))
 PAIRS, SIDE, LENGTH = 8, 32, 12
 
 
-def transformer(seed: int = 0) -> nn.Module:
+def transformer(seed: int = 0, **changes: object) -> nn.Module:
     """A model without BatchNorm, so that each pair's features are independent of the others."""
     torch.manual_seed(seed)
-    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": SIDE}
+    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": SIDE, **changes}
     text = {"context_length": LENGTH, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
     model = open_clip.model.CLIP(24, vision, text)
     model.visual.preprocess_cfg = {"size": SIDE, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25)}
@@ -190,6 +191,26 @@ def test_nothing_waits_for_the_gpu_between_logging_windows(build, objective, mic
         with Waits(step.objective) as waits:
             window.add(step(batch(k), step=k, epoch=k // 5, log=False).update, k + 1)
         assert not waits.found, (k, waits.found)
+
+
+@pytest.mark.parametrize("objective", METHODS)
+def test_on_a_gpu_all_tensors_are_there_and_none_is_waited_for(build, objective):
+    """A model with BatchNorm and one without, from a first step that replaces no prototypes; the GPU is a fake."""
+    convolutional = transformer(layers=[1, 1, 1, 1], width=8)
+    for model, extra in ((convolutional, {}), (transformer(), {"micro_batch_size": 4})):
+        model.logit_bias = nn.Parameter(torch.tensor(-10.0))
+        scale = {"lr": 1e-3, "drop": {"temperature": 0.05, "factor": 0.5}}
+        with fake_gpu() as waits:
+            model.to("cuda")
+            step = build(model, objective, METHODS[objective], World(GPU), logit_scale=scale, compile="never", **extra)
+            window, feed = Window(GPU), Batch(*(tensor.to("cuda") for tensor in batch()))
+            for k in (1, 2, 5):
+                step.objective.start_epoch(k // 5)
+                waits.clear()
+                outcome = step(feed, step=k, epoch=k // 5, log=k == 2)
+                window.add(outcome.update, k)
+                assert waits == [], (k, waits)
+            assert outcome.update.applied.device == GPU
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="only a GPU is waited for")

@@ -21,6 +21,7 @@ rule evaluate:
         gpu=evaluate_resource("gpus"),
         mem_mb=evaluate_resource("mem_mb"),
         runtime=lambda wildcards: evaluation_of(wildcards).runtime_min,
+        device=lambda wildcards: study.scales[wildcards.scale].evaluation.device,
         loader_workers=evaluate_resource("workers"),
     params:
         settings=lambda wildcards: settings_file(
@@ -31,7 +32,8 @@ rule evaluate:
         folder=subpath(output[0], parent=True),
     shell:
         "amorlip evaluate --settings {params.settings:q} --run {params.run:q} --tasks {params.tasks:q}"
-        " --workers {resources.loader_workers} --gpus {resources.gpu} --output {params.folder:q}"
+        " --workers {resources.loader_workers} --gpus {resources.gpu} --device {resources.device}"
+        " --output {params.folder:q}"
         " --record {output:q} > {log:q} 2>&1"
 
 
@@ -54,6 +56,7 @@ rule evaluate_external:
         gpu=evaluate_resource("gpus"),
         mem_mb=evaluate_resource("mem_mb"),
         runtime=lambda wildcards: evaluation_of(wildcards).runtime_min,
+        device=lambda wildcards: external_of(wildcards).evaluation.device,
         loader_workers=evaluate_resource("workers"),
     params:
         settings=lambda wildcards: settings_file(
@@ -65,5 +68,6 @@ rule evaluate_external:
         folder=subpath(output[0], parent=True),
     shell:
         "amorlip evaluate --settings {params.settings:q} --model {params.model:q} --pretrained {params.pretrained:q}"
-        " --tasks {params.tasks:q} --workers {resources.loader_workers} --gpus {resources.gpu} --output {params.folder:q}"
+        " --tasks {params.tasks:q} --workers {resources.loader_workers} --gpus {resources.gpu} --device {resources.device}"
+        " --output {params.folder:q}"
         " --record {output:q} > {log:q} 2>&1"

@@ -24,6 +24,7 @@ rule train:
         gpu=train_resource("gpus"),
         mem_mb=train_resource("mem_mb"),
         runtime=train_resource("runtime_min"),
+        device=lambda wildcards: run_of(wildcards).recipe.device,
         loader_workers=lambda wildcards: run_of(wildcards).recipe.loader.workers,
         checkpoint_every_steps=lambda wildcards: run_of(wildcards).recipe.checkpoint_every_steps,
         checkpoint_every_minutes=lambda wildcards: run_of(wildcards).recipe.checkpoint_every_minutes,
@@ -37,5 +38,5 @@ rule train:
         "exec amorlip train --settings {params.settings:q} --shards {params.shards:q} --output {params.folder:q}"
         " --tasks {params.tasks:q} --workers {resources.loader_workers}"
         " --checkpoint-every-steps {resources.checkpoint_every_steps}"
-        " --checkpoint-every-minutes {resources.checkpoint_every_minutes} --gpus {resources.gpu}"
+        " --checkpoint-every-minutes {resources.checkpoint_every_minutes} --gpus {resources.gpu} --device {resources.device}"
         f" --log {{log:q}} --wait{TIME_LIMIT}"
