@@ -19,6 +19,7 @@ import pyarrow as pa
 import pytest
 
 from amorlip.corpus.urls import write_table
+from tests.helpers import REPOSITORY
 from tests.helpers import chain as chains
 from tests.helpers.chain import Chain
 
@@ -33,7 +34,6 @@ STAGES = {
         ["new/model.safetensors"],
     ),
     "evaluate": lambda c: (c.evaluate_stage(c.folder / "new.json"), c.task / "classnames.txt", ["new.json"]),
-    "table": lambda c: (c.shown_stage("table", c.folder), c.evaluation, ["x.csv", "x.md", "x.tex", "x.html"]),
     "figure": lambda c: (c.shown_stage("figure", c.folder), c.run / "metrics.jsonl", ["x.png", "x.pdf"]),
 }  # fmt: skip
 """Stage → its arguments, the file whose reading is held, and the files that say that it has ended well."""
@@ -53,6 +53,14 @@ def held(path: Path) -> Iterator[Callable[[subprocess.Popen], int]]:
     aside = path.with_name(f"{path.name}.aside")
     path.rename(aside)
     os.mkfifo(path)
+    with reader_of(path) as wait:
+        yield wait
+    aside.replace(path)
+
+
+@contextlib.contextmanager
+def reader_of(path: Path) -> Iterator[Callable[[subprocess.Popen], int]]:
+    """The function waits until the process reads the pipe `path`, where it is held until the end of the block."""
     ends = []
 
     def wait(process: subprocess.Popen) -> None:
@@ -67,14 +75,15 @@ def held(path: Path) -> Iterator[Callable[[subprocess.Popen], int]]:
     finally:
         for end in ends:
             os.close(end)
-        aside.replace(path)
 
 
-def interrupt(arguments: list[str], wait: Callable[[subprocess.Popen], None]) -> tuple[int, list[str]]:
+def interrupt(
+    arguments: list[str], wait: Callable[[subprocess.Popen], None], **environment: str
+) -> tuple[int, list[str]]:
     """Start a stage, and press Ctrl-C (the whole process group gets it) once `wait` returns; exit code and lines."""
     process = subprocess.Popen(
         [*chains.COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, env=chains.environment(),
+        start_new_session=True, env=chains.environment(**environment),
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored below a shell's `&`
     )  # fmt: skip
     try:
@@ -87,10 +96,16 @@ def interrupt(arguments: list[str], wait: Callable[[subprocess.Popen], None]) ->
     return process.returncode, [line for line in said.splitlines() if not line[:2].isdigit()]
 
 
-def check(arguments: list[str], wait: Callable[[subprocess.Popen], None], folder: Path, ends: list[str]) -> None:
+def check(
+    arguments: list[str],
+    wait: Callable[[subprocess.Popen], None],
+    folder: Path,
+    ends: list[str],
+    **environment: str,
+) -> None:
     """Interrupted, the stage tells one line, and leaves neither the files it ends with nor half of one."""
     stage, before = arguments[0], chains.contents(folder).keys()
-    assert interrupt(arguments, wait) == (130, [f"amorlip {stage}: interrupted"])
+    assert interrupt(arguments, wait, **environment) == (130, [f"amorlip {stage}: interrupted"])
     there = chains.contents(folder).keys()
     new = {Path(name).name for name in there - before}
     assert not [name for name in new if name.startswith(".") and name not in (".lock", ".source")]
@@ -106,6 +121,32 @@ def test_a_stage_is_interrupted(chain: Chain, tmp_path: Path, stage: str):
         check(arguments, wait, copy.folder, ends)
     chains.finish(arguments)
     assert all(any(name.endswith(end) for name in chains.contents(copy.folder)) for end in ends)
+
+
+HELD = """
+from amorlip.common import limits
+
+original = limits.read_file
+
+def read_file(path, *most):
+    if path.name == "openmoji.json":
+        open({pipe!r}).read()
+    return original(path, *most)
+
+limits.read_file = read_file
+"""
+"""Runs when Python starts: a table reads no pipe, so another one is read before its evaluation."""
+
+
+@pytest.mark.slow
+def test_a_table_is_interrupted(chain: Chain, tmp_path: Path):
+    copy, pipe = chain.copy(tmp_path / "chain"), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "sitecustomize.py").write_text(HELD.format(pipe=str(pipe)))
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    with reader_of(pipe) as wait:
+        endings = ["x.csv", "x.md", "x.tex", "x.html"]
+        check(copy.shown_stage("table", copy.folder), wait, copy.folder, endings, PYTHONPATH=path)
 
 
 @pytest.mark.slow
