@@ -210,7 +210,10 @@ DECODERS = {
 @pytest.mark.parametrize("path", DECODERS)
 def test_every_path_refuses_a_jpeg_with_too_many_scans(path):
     assert reason_of(DECODERS[path], with_scans(MOST_SCANS + 1)) == "image has too many scans"
-    preview = b"\xff\xd8" + b"\xff\xda" * 100 + b"\xff\xd9"
+    preview = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x01\0\x01\x01" + b"\xff\xda" * 100 + b"\xff\xd9"
+    hidden = with_scans(MOST_SCANS + 1)
+    hidden = hidden[:2] + b"\xff\xe1" + (len(preview) + 2).to_bytes(2) + preview + hidden[2:]
+    assert reason_of(DECODERS[path], hidden) == "image has too many scans"
     for good in (
         with_scans(MOST_SCANS),
         saved(Image.new("CMYK", (32, 32), INK), "JPEG", progressive=True),
