@@ -10,6 +10,7 @@ import yaml
 
 from amorlip import stage_settings
 from amorlip.config.load import merge
+from amorlip.config.objectives import settings_type
 from amorlip.study import Study, load_study
 from tests.helpers import REPOSITORY
 
@@ -128,3 +129,11 @@ def test_the_files_that_are_shown_are_settings() -> None:
     shown = stage_settings.table(study, "table1", **FILES, **files)
     assert {key: shown[key] for key in (*FILES, *files)} == {**FILES, **files}
     assert stage_settings.figure(study, "training_curves", **FILES).items() >= FILES.items()
+
+
+def test_runs_from_before_the_controls_are_not_trained_again():
+    """Keys that only controls use are no part of another run's settings."""
+    settings = settings_type("amorlip_l2log")
+    assert {"estimator", "memory_pairs"} & settings().model_dump().keys() == set()
+    control = settings(estimator="batch_mean").model_dump()
+    assert settings(**control) == settings(estimator="batch_mean") != settings()

@@ -5,9 +5,9 @@ They are kept apart from the mathematics: Snakemake reads the configuration in e
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from amorlip.common.errors import AmorlipError, unknown_key
 from amorlip.config.base import Count, Float, Fraction, NonNegative, Positive, Section, refused
@@ -113,6 +113,12 @@ class Amorlip(Section):
     def _rho_changes_are_in_order(self) -> Amorlip:
         _require_order(self.rho_schedule)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused_controls(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys of controls where networks estimate Z: runs from before these keys are not trained again."""
+        unused = {"estimator", "memory_pairs"} if self.estimator == "networks" else set()
+        return {key: value for key, value in serialize(self).items() if key not in unused}
 
 
 class AmorlipL2Log(Amorlip):
