@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +21,10 @@ from amorlip.common.pool import map_on_all_cores
 from amorlip.common.printable import printable
 from amorlip.common.transparency import Transparency
 from amorlip.config.corpus import Corpus
-from amorlip.corpus.records import DOWNLOAD, MANIFEST, DownloadRecord, Manifest, ShardEntry
+from amorlip.corpus.records import CHECKED, DOWNLOAD, MANIFEST, Checked, DownloadRecord, Manifest, ShardEntry
 from amorlip.corpus.shard_reader import NO_ID, ROW, Shard, read_shard
+
+logger = logging.getLogger(__name__)
 
 INDEX = "index.parquet"
 INDEX_SCHEMA = pa.schema(
@@ -48,6 +54,8 @@ def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -
     """
     (folder / MANIFEST).unlink(missing_ok=True)
     record = DownloadRecord.read(folder / DOWNLOAD, "run the stage `download` first")
+    # before they are read: one that changes meanwhile has another time afterwards
+    statuses = {name: (folder / name).stat() for name in record.shards if (folder / name).is_file()}
     shards = map_on_all_cores(read_shard, [folder / name for name in record.shards])
     refused = sum((shard.refused for shard in shards), Counter[str]())
     rows, numbers = _usable_rows(shards, refused)
@@ -75,21 +83,37 @@ def build_manifest(corpus_name: str, corpus: Corpus, split: str, folder: Path) -
     lost = manifest.lost() + _ignored(shards)
     _check_yield(manifest, corpus.min_yield, lost)
     _write_index(rows, numbers, folder / INDEX)
+    _note_compared(folder, manifest, statuses)
     manifest.model_copy(update={"index_sha256": sha256(folder / INDEX)}).write(folder / MANIFEST)
     print(f"{corpus_name}, {split}: {len(rows)} of {requested} pairs usable ({manifest.usable_fraction:.1%}; {lost})")
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a split. Raises AmorlipError when it cannot be read or a shard is not the one it lists."""
+def read_manifest(folder: Path, *, compare: bool = True) -> Manifest:
+    """The manifest of a split. Raises AmorlipError when it cannot be read or a shard is not the one it lists.
+
+    `compare` checksums, where that is due: only of shards that were written or moved since the manifest, unless they
+    have the size and the modification time with which they were compared before. So a copy is read whole once, and one
+    that keeps times not at all.
+    """
     path = folder / MANIFEST
     manifest = Manifest.read(path, "delete it and run the stage `shards` again")
-    for entry in manifest.shards:
-        _check_shard(folder / entry.name, entry, path)
+    statuses = {entry.name: _status(folder / entry.name, entry, path) for entry in manifest.shards}
+    if compare:
+        known, made_ns = _compared(folder, manifest), path.stat().st_mtime_ns
+        due = [
+            entry
+            for entry in manifest.shards
+            if max((status := statuses[entry.name]).st_mtime_ns, status.st_ctime_ns) >= made_ns
+            and known.get(entry.name) != _stamp(status)
+        ]
+        if due:
+            _compare(folder, due)
+            _note_compared(folder, manifest, statuses)
     return manifest
 
 
-def _check_shard(path: Path, entry: ShardEntry, manifest: Path) -> None:
-    """Only shards written or moved since the manifest are read whole, for their checksums."""
+def _status(path: Path, entry: ShardEntry, manifest: Path) -> os.stat_result:
+    """Raises AmorlipError for a shard that is missing or has another size."""
     if not path.is_file():
         raise AmorlipError(
             f"shard {path} is missing, but {manifest} lists it; delete {manifest} and {DOWNLOAD} there, and run again"
@@ -100,12 +124,41 @@ def _check_shard(path: Path, entry: ShardEntry, manifest: Path) -> None:
             f"shard {path} has {status.st_size} bytes, but {manifest} lists {entry.bytes}; restore the original, or"
             f" delete {manifest} and run again"
         )
-    newer = max(status.st_mtime_ns, status.st_ctime_ns) >= manifest.stat().st_mtime_ns
-    if newer and sha256(path) != entry.sha256:
-        raise AmorlipError(
-            f"shard {path} does not match its checksum in {manifest}; restore the original, or delete {manifest} and"
-            " run again"
-        )
+    return status
+
+
+def _compare(folder: Path, entries: list[ShardEntry]) -> None:
+    """Read shards whole. By threads, since training calls this, and checksums need no lock of Python's."""
+    size = sum(entry.bytes for entry in entries)
+    logger.info("comparing the checksums of %d shards in %s (%.1f GB)", len(entries), folder, size / 1e9)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = pool.map(sha256, [folder / entry.name for entry in entries])
+        for entry, digest in zip(entries, found, strict=True):
+            if digest != entry.sha256:
+                raise AmorlipError(
+                    f"shard {folder / entry.name} does not match its checksum in {folder / MANIFEST}; restore the"
+                    f" original, or delete {folder / MANIFEST} and run again"
+                )
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _compared(folder: Path, manifest: Manifest) -> dict[str, tuple[int, int]]:
+    """The shards' stamps when they were last compared with this manifest."""
+    try:
+        checked = Checked.read(folder / CHECKED)
+    except AmorlipError:
+        return {}
+    return checked.shards if checked.digest == manifest.digest else {}
+
+
+def _note_compared(folder: Path, manifest: Manifest, statuses: Mapping[str, os.stat_result]) -> None:
+    """For the next start, as far as the folder can be written to."""
+    shards = {name: _stamp(status) for name, status in statuses.items()}
+    with contextlib.suppress(OSError):
+        Checked(digest=manifest.digest, shards=shards).write(folder / CHECKED)
 
 
 def _usable_rows(shards: Sequence[Shard], refused: Counter[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from amorlip.common.transparency import Transparency
 DOWNLOAD = "download.json"
 MANIFEST = "manifest.json"
 LISTS = "lists.json"
+CHECKED = "checked.json"
 
 
 class DownloadRecord(JsonRecord):
@@ -57,6 +58,15 @@ class ShardEntry(JsonRecord):
     """Usable pairs."""
     bytes: int
     sha256: str
+
+
+class Checked(JsonRecord):
+    """checked.json: the shards as they were when their checksums were last compared. A copy may have it, too."""
+
+    digest: str
+    """The manifest's."""
+    shards: dict[str, tuple[int, int]]
+    """Path below the folder → size [bytes] and modification time [ns]."""
 
 
 class Manifest(JsonRecord):

@@ -63,6 +63,7 @@ class PairLoader:
         rank, world_size: which part of each global batch to read.
         workers: decoding processes, kept over all epochs; 0 decodes in this process.
         shuffle_window: shards that are shuffled together; 0 shuffles the whole corpus at once.
+        compare: compare checksums where that is due; False: another process of this machine has.
 
     Raises:
         AmorlipError: if the shards are not those of the manifest, or the batch size does not suit corpus or ranks;
@@ -82,8 +83,9 @@ class PairLoader:
         world_size: int = 1,
         workers: int = 0,
         shuffle_window: int = 0,
+        compare: bool = True,
     ) -> None:
-        manifest = read_manifest(folder)
+        manifest = read_manifest(folder, compare=compare)
         index = read_index(folder, manifest)
         self.samples: int = len(index)
         self.max_sample_id: int = manifest.max_sample_id

@@ -41,6 +41,8 @@ class World:
     device: torch.device
     rank: int = 0
     size: int = 1
+    local_rank: int = 0
+    """Among those of this machine."""
 
     @property
     def is_main(self) -> bool:
@@ -127,7 +129,7 @@ def join(ranks: int, threads: int, precision: str = "float32") -> Iterator[World
     if size > 1:
         _init_process_group(device, rank, size)
     try:
-        yield World(device, rank, size)
+        yield World(device, rank, size, int(os.environ.get("LOCAL_RANK", "0")))
     except signals.Interrupted:  # all ranks, after the same step
         _end_process_group(size)
         raise

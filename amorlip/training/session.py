@@ -12,6 +12,7 @@ from open_clip import CLIP
 from amorlip import models
 from amorlip.config.recipe import Recipe
 from amorlip.config.run import Run
+from amorlip.corpus.manifest import read_manifest
 from amorlip.loader.augment import train_transform
 from amorlip.loader.loader import Batch, PairLoader
 from amorlip.objectives import registry
@@ -81,6 +82,8 @@ class Session:
 def build(run: Run, shards: Path, world: World) -> Session:
     """A session at its start. Raises AmorlipError if settings, corpus and processes don't fit together."""
     recipe = run.recipe
+    # of a copy on this node's disk all shards are read, for their checksums: once, not by every rank
+    world.while_others_wait(lambda: read_manifest(shards), here=world.local_rank == 0)
     model = new_model(run)
     loader = PairLoader(
         shards,
@@ -93,6 +96,7 @@ def build(run: Run, shards: Path, world: World) -> Session:
         world_size=world.size,
         workers=recipe.loader.workers,
         shuffle_window=recipe.loader.shuffle_window,
+        compare=False,
     )
     return put_together(run, model, loader, world)
 

@@ -16,6 +16,7 @@ from amorlip.config.objectives import OBJECTIVES
 from amorlip.training import session
 from amorlip.training.distributed import World
 from tests.helpers import tiny
+from tests.helpers.fake_gpu import GPU, fake_gpu
 
 WORLD = World(torch.device("cpu"))
 
@@ -66,6 +67,20 @@ def test_peaks_are_those_of_the_chip():
     assert steps.peak_flop_per_s("NVIDIA H100 80GB HBM3") == 989e12
     assert steps.peak_flop_per_s("NVIDIA H100 PCIe") == 756e12
     assert steps.peak_flop_per_s("cpu") is None
+
+
+@pytest.mark.parametrize("method", ["amorlip_l2log", "neuclip"])
+def test_on_a_gpu_steps_are_measured_without_waiting(method, monkeypatch):
+    """The GPU is a fake; the bench's first step is in the second epoch."""
+    run = next(case.run for case in train.tiny_cases() if case.run.method == method)
+    run = run.model_copy(update={"recipe": run.recipe.model_copy(update={"compile": "never"})})
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    with fake_gpu() as waits:
+        stepper = steps.open_stepper(run, World(GPU), None)
+        assert stepper.train(1) > 0
+        waits.clear()
+        stepper.train(1)
+        assert waits == [] and stepper.session.objective.state_dict()
 
 
 @pytest.mark.parametrize("synthetic", [True, False])

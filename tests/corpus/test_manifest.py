@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import shutil
 import tarfile
 
 import numpy as np
@@ -12,8 +14,9 @@ from PIL import Image
 
 from amorlip.common import tars
 from amorlip.common.errors import AmorlipError
-from amorlip.corpus.manifest import INDEX, build_manifest
-from amorlip.corpus.records import MANIFEST
+from amorlip.corpus import manifest as manifests
+from amorlip.corpus.manifest import INDEX, build_manifest, read_manifest
+from amorlip.corpus.records import CHECKED, MANIFEST
 from amorlip.corpus.shard_reader import _Refused, _row
 from tests.helpers.miniatures import any_corpus, bomb, pair, picture, write_record, write_split, write_tar
 
@@ -259,3 +262,55 @@ def test_many_shards_keep_their_order(tmp_path):
     rows = pq.read_table(tmp_path / INDEX).to_pandas()
     assert rows["shard"].tolist() == np.repeat(np.arange(12), 5).tolist()
     assert rows["sample_id"].tolist() == np.sort(ids, axis=1).ravel().tolist()
+
+
+@pytest.fixture
+def read_whole(monkeypatch) -> list[str]:
+    """The names of files whose checksum is computed."""
+    found, sha256 = [], manifests.sha256
+    monkeypatch.setattr(manifests, "sha256", lambda path: (found.append(path.name), sha256(path))[1])
+    return found
+
+
+def later(path, seconds=3600) -> None:
+    """A time of the manifest after which nothing was written, as on the disk that the stage wrote to."""
+    time = path.stat().st_mtime + seconds
+    os.utime(path, (time, time))
+
+
+@pytest.mark.parametrize("keeps_times", [True, False])
+def test_a_copy_is_compared_once(tmp_path, read_whole, keeps_times):
+    """All its files are newer than the manifest by their ctime; one that keeps times need not be read at all."""
+    folder = write_split(tmp_path / "train", [[0, 1], [2]])
+    later(folder / MANIFEST, -3600)
+    copy = shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copy2 if keeps_times else shutil.copy)
+    read_whole.clear()
+    for _ in range(3):
+        assert read_manifest(copy).samples == 3
+    assert sorted(name for name in read_whole if name.endswith(".tar")) == (
+        [] if keeps_times else ["00000.tar", "00001.tar"]
+    )
+
+
+def test_what_was_compared_is_forgotten_when_a_shard_or_the_manifest_changes(tmp_path, read_whole):
+    folder = write_split(tmp_path / "train", [[0, 1], [2]])
+    shard = folder / "00001.tar"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    for _ in range(2):
+        with pytest.raises(AmorlipError, match=r"00001\.tar does not match its checksum"):
+            read_manifest(folder)
+    write_split(tmp_path / "other", [[0, 1], [3]])
+    read_whole.clear()
+    shutil.copy2(folder / CHECKED, tmp_path / "other" / CHECKED)
+    later(tmp_path / "other" / MANIFEST, -3600)
+    assert read_manifest(tmp_path / "other").samples == 3 and read_whole == ["00000.tar", "00001.tar"]
+
+
+def test_a_copy_that_cannot_be_written_to_is_compared_each_time(tmp_path, read_whole, monkeypatch):
+    folder = write_split(tmp_path / "train", [[0, 1]])
+    (folder / CHECKED).unlink()
+    later(folder / MANIFEST, -3600)
+    monkeypatch.setattr(manifests.Checked, "write", lambda *_: (_ for _ in ()).throw(PermissionError(13, "no")))
+    read_whole.clear()
+    assert [read_manifest(folder).samples for _ in range(2)] == [2, 2] and read_whole == ["00000.tar"] * 2
+    assert read_manifest(folder, compare=False).samples == 2 and len(read_whole) == 2

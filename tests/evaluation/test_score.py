@@ -12,10 +12,11 @@ import torch
 
 from amorlip import models
 from amorlip.common.errors import AmorlipError
-from amorlip.evaluation import score
+from amorlip.evaluation import features, score
 from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.features import Encoder
 from amorlip.evaluation.record import Scores
+from tests.helpers.fake_gpu import GPU, fake_gpu
 
 KINDS = {
     "classification": "acc1",
@@ -170,3 +171,21 @@ def test_an_openclip_model(made, kind):
     result = score.evaluate(encoder, spec, folder)
     assert 0 <= result.value <= 1
     assert model.training
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_gpu_all_tensors_are_there(toy, made, tmp_path, monkeypatch, kind):
+    """The GPU is a fake; the scores are those of the CPU. With a cache of features, written once and read once."""
+    without_pinning = lambda *arguments, pin_memory, **keys: batches(*arguments, **keys)  # noqa: E731
+    batches = features.batches
+    monkeypatch.setattr(features, "batches", without_pinning)
+    expected = run(toy, made, kind)
+    with fake_gpu():
+        toy.model.to("cuda")
+        for _ in range(2):
+            encoder = Encoder(
+                toy.model.eval(), toy.preprocess, toy.tokenizer, GPU, "float32", batch_size=8, workers=0,
+                cache=FeatureCache(tmp_path / "features", "toy"),
+            )  # fmt: skip
+            found = score.evaluate(encoder, *made[kind])
+            assert found.metrics == pytest.approx(expected.metrics)

@@ -31,7 +31,7 @@ class ToyModel(nn.Module):
         return self.dropout(image.flatten(1)) @ self.image
 
     def encode_text(self, text: torch.Tensor, normalize: bool = False) -> torch.Tensor:
-        return self.text[torch.arange(CONTEXT), text].sum(dim=1)
+        return self.text[torch.arange(CONTEXT, device=text.device), text].sum(dim=1)
 
 
 class ToyTransform:

@@ -7,7 +7,7 @@ and two kinds of faults are found: operators whose tensors are on two devices, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -153,6 +153,8 @@ def fake_gpu() -> Iterator[list[str]]:
     """
     devices, waits = Devices(), []
     nothing = lambda *_, **__: None  # noqa: E731
+    events = lambda **_: SimpleNamespace(record=nothing, elapsed_time=lambda _: 1.0)  # noqa: E731
+    streams = lambda *_: SimpleNamespace(wait_stream=nothing)  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
         group = torch._C._group_tensors_by_device_and_dtype
 
@@ -162,6 +164,11 @@ def fake_gpu() -> Iterator[list[str]]:
             return {(devices.of(value[0][0][0]), key[1]): value for key, value in found.items()}
 
         patch.setattr(torch._C, "_group_tensors_by_device_and_dtype", grouped)
+        patch.setattr(torch.cuda, "Event", events)
+        patch.setattr(torch.cuda, "Stream", streams)
+        patch.setattr(torch.cuda, "current_stream", streams)
+        patch.setattr(torch.cuda, "stream", lambda _stream: nullcontext())
+        patch.setattr(torch.Tensor, "record_stream", nothing)
         for name in ("synchronize", "set_device", "empty_cache", "reset_peak_memory_stats"):
             patch.setattr(torch.cuda, name, nothing)
         for name in ("max_memory_allocated", "memory_allocated", "max_memory_reserved"):
