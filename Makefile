@@ -11,7 +11,7 @@ UV := $(BIN)/uv --quiet --no-config
 export PATH := $(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo paper-mini slurm-demo test test-unit lint lock pictures bench-evaluation bench-loader bench-objectives bench-train
+.PHONY: setup demo paper-mini slurm-demo test test-unit lint lock pictures gpu-check bench-evaluation bench-loader bench-objectives bench-train
 
 setup: $(VENV)/.complete
 
@@ -61,6 +61,9 @@ bench-loader: setup
 
 bench-objectives: setup
 	amorlip bench objectives --output results/bench
+
+gpu-check: setup
+	amorlip check gpu --output results/bench
 
 bench-train: setup
 	amorlip bench train --output results/bench

@@ -161,6 +161,13 @@ def bench(what: str, output: Path, tiny: bool, cases: list[str] | None) -> None:
     print(table.read_text(encoding="utf-8"), end="")
 
 
+def check(what: str, output: Path, tiny: bool, cases: list[str] | None) -> None:
+    """Check the code on this machine's GPU, in a few minutes; write a JSON file and a Markdown table."""
+    from amorlip.bench import gpu_check
+
+    gpu_check.run(output / f"{what}_check.json", output / f"{what}_check.md", tiny=tiny, only=cases)
+
+
 # ---------------------------------------------------------------- parser
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -317,6 +324,9 @@ def parser() -> argparse.ArgumentParser:
     classifying.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="picture to classify")
     add("bench", str(bench.__doc__), "output tiny cases", bench).add_argument(
         "what", choices=BENCHES, help="what to measure"
+    )
+    add("check", str(check.__doc__), "output tiny cases", check).add_argument(
+        "what", choices=["gpu"], help="what to check"
     )
     return top
 

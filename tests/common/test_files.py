@@ -182,3 +182,20 @@ def test_files_set_aside_keep_their_paths_and_contents(tmp_path, capsys):
         assert (aside / "sub" / "a").read_text() == f"a{number}" and (aside / "b").read_text() == f"b{number}"
     files.set_aside(tmp_path, [], "nothing")
     assert not (tmp_path / "set-aside-3").exists() and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("number", "held"), [("EAGAIN", True), ("EACCES", True), ("ENOLCK", False), ("ENOSYS", False)])
+def test_only_some_errors_of_a_lock_mean_another_process(tmp_path, monkeypatch, number, held):
+    """The others are those of file systems without locks, which would else be waited for in vain."""
+    code = getattr(errno, number)
+
+    def lockf(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.fcntl, "lockf", lockf)
+    with open(tmp_path / "lock", "a") as file:
+        if held:
+            assert not files.lock(file)
+        else:
+            with pytest.raises(OSError, match=str(tmp_path / "lock")):
+                files.lock(file)
