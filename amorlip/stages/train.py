@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,14 @@ def run(
     folders = {name: _task(name, keys, tasks / name) for name, keys in defined.items()} if tasks else {}
     from amorlip.training import loop
 
-    try:
-        loop.train(run, shards, output, folders, from_start=from_start, limit=limit, terminal=stream)
-    except signals.Interrupted:
-        if not ranks.is_rank():
-            _requeue()
-        raise
+    # a second signal must not end this process between its checkpoint and its place in the queue
+    with nullcontext() if ranks.is_rank() else signals.listening():
+        try:
+            loop.train(run, shards, output, folders, from_start=from_start, limit=limit, terminal=stream)
+        except signals.Interrupted:
+            if not ranks.is_rank():
+                _requeue()
+            raise
 
 
 def _launch(count: int, output: Path, log: Path | None) -> int:
@@ -98,10 +101,9 @@ def _launch(count: int, output: Path, log: Path | None) -> int:
 
     try:
         code = launch.launch(count, [sys.executable, "-m", "amorlip", *sys.argv[1:]])
-    except AmorlipError:
-        if log:
+    finally:
+        if log:  # as its ranks: after `scancel` nobody reads what a job prints
             terminal.append_to(output / LOG)
-        raise
     if code == signals.EXIT_CODE:
         _requeue()
     return code

@@ -30,14 +30,20 @@ def launch(ranks: int, command: list[str]) -> int:
     """Run `command` in `ranks` processes of this machine and return the exit code of the whole.
 
     0; or 75 if a rank stopped with a checkpoint after a signal; or else the code of the first rank that failed and has
-    told why, after which the others are ended. Signals are passed on to the ranks; after SIGTERM and SIGINT they have
-    half a minute.
+    told why, after which the others are ended. Signals are passed on to the ranks; after SIGTERM or SIGINT they have
+    half a minute, and this process ignores further ones to the end of its life.
 
     The ranks find each other through a file: torchrun's TCP store would look up the name of the loopback address.
     Raises AmorlipError if a rank was killed, or did not answer the others.
     """
     # imported here: it takes seconds, and a run of one rank does not need it
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, start_processes
+
+    def stop_once(number: int, _frame: object) -> None:
+        # Slurm may send SIGTERM twice. The second one would end the wait for ranks that still save.
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, signal.SIG_IGN)
+        raise SignalException("a signal to the launcher", signal.Signals(number))
 
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # its default would end this process, and the ranks with it
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
@@ -49,6 +55,8 @@ def launch(ranks: int, command: list[str]) -> int:
                 "amorlip", command[0], arguments, environments, DefaultLogsSpecs(log_dir=folder)
             )
             _pass_on(processes)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, stop_once)
             try:
                 codes = _wait(processes)
             except SignalException as error:

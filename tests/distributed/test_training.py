@@ -155,3 +155,32 @@ def test_a_schedulers_signal_to_the_launcher_alone_reaches_every_rank(tmp_path):
         assert process.wait(timeout=60) == 75
     finally:
         process.kill()
+
+
+SAVES = """
+import os, pathlib, signal, sys, time
+def save(number, frame):
+    pathlib.Path(sys.argv[1] + os.environ["RANK"] + ".saving").touch()
+    time.sleep(1)
+    pathlib.Path(sys.argv[1] + os.environ["RANK"] + ".saved").touch()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path(sys.argv[1] + os.environ["RANK"]).touch()
+time.sleep(60)
+"""
+
+
+def test_a_second_signal_does_not_end_the_wait_for_ranks_that_save(tmp_path):
+    """Slurm sends SIGTERM twice when a job comes first that takes the place of this one."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LAUNCH, "-c", SAVES, str(tmp_path / "rank")], stderr=subprocess.DEVNULL
+    )
+    try:
+        for ending in ("", ".saving"):
+            for rank in "01":
+                wait_for(process, tmp_path / f"rank{rank}{ending}", "")
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 75
+    finally:
+        process.kill()
+    assert all((tmp_path / f"rank{rank}.saved").exists() for rank in "01")

@@ -12,7 +12,12 @@ from tests.helpers import chain as chains
 from tests.helpers import programs
 from tests.helpers.chain import Chain
 
-SCONTROL = 'echo "$@" >> {calls}; echo "JobId=$SLURM_JOB_ID JobState=RUNNING Reason=None EndTime=Unknown"'
+SCONTROL = """
+echo "$@" >> {calls}
+[ "$1" = requeue ] && kill -TERM $PPID
+echo "JobId=$SLURM_JOB_ID JobState=RUNNING Reason=None EndTime=Unknown"
+"""
+"""The job gets a second signal before the answer."""
 
 
 @pytest.fixture
