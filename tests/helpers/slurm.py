@@ -1,4 +1,4 @@
-"""A real Slurm on this machine: munged, slurmctld and a slurmd for each of two nodes. Needs root, but no systemd.
+"""A real Slurm on this machine: munged, slurmctld and a slurmd for each of three nodes. Needs root, but no systemd.
 
 As a script it runs a command while Slurm is up: `python -m tests.helpers.slurm COMMAND…`.
 
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -35,11 +35,13 @@ LOCK = Path("/tmp/slurm.lock")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 FILES = ("slurm.conf", "gres.conf", "cgroup.conf")
 MARK = "# written by tests/helpers/slurm.py\n"
-NODES = ("node1", "node2")
+NODES = ("node1", "node2", "node3")
 CPUS = 8
 MEMORY_MB = 8000
 GPUS = 2
 TIMEOUT_S = 60
+PATIENCE_S = 400
+"""For what a test waits for. The start of a training takes 15 s, but a minute and more on a machine that is busy."""
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 SLURM_CONF = """\
@@ -77,8 +79,8 @@ PreemptMode=REQUEUE
 {nodes}
 PartitionName=gpu  Nodes=ALL Default=YES MaxTime=120 PriorityTier=5 PreemptMode=OFF State=UP
 PartitionName=cpu  Nodes=ALL MaxTime=2880 PriorityTier=5 PreemptMode=OFF State=UP
-PartitionName=low  Nodes=ALL MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE State=UP
-PartitionName=high Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF State=UP
+PartitionName=low  Nodes=node1,node2 MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE State=UP
+PartitionName=high Nodes=node1,node2 MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF State=UP
 """
 NODE = (
     "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
@@ -216,6 +218,21 @@ class Slurm:
                 logs = "\n".join(path.read_text()[-3000:] for path in sorted(self.folder.glob("*.log")))
                 raise TimeoutError(f"{what}: not ready after {timeout_s} s\n{logs}")
             time.sleep(0.1)
+
+
+def ask(*command: str, env: Mapping[str, str] | None = None) -> str:
+    """What a command of Slurm prints; it must go well."""
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def until(done: Callable[[], bool], what: str | Callable[[], str], timeout_s: float = PATIENCE_S) -> None:
+    """Return when `done()`; `what` says, or computes, what is wrong if it takes too long."""
+    end = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < end, what if isinstance(what, str) else what()
+        time.sleep(0.3)
 
 
 def profile_options(folder: Path) -> list[str]:

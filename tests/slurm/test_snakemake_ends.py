@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 
 import pytest
 
 from tests.helpers import REPOSITORY
-from tests.helpers.slurm import Slurm, profile_options
+from tests.helpers.slurm import Slurm, profile_options, until
 from tests.workflow.conftest import Study
 
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -53,13 +51,6 @@ def start(study: Study) -> subprocess.Popen[str]:
 
     until(begun, "no training begins")
     return snakemake
-
-
-def until(done: Callable[[], bool], what: str, timeout_s: int = 120) -> None:
-    end = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
 
 
 def last_job(study: Study) -> str:

@@ -1,85 +1,150 @@
-"""One run in several jobs of a real Slurm, and a second job for the same run."""
+"""What ends a training job on a real Slurm, one test each, and the end of the run.
+
+Two runs train slowly until their last test: one of two ranks under Snakemake, and one of one rank, whose job reaches
+its time limit while the first one is tested.
+"""
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from amorlip.common import files
-from tests.helpers import chain as chains
-from tests.helpers.chain import Chain
-from tests.helpers.slurm import Slurm
+from tests.helpers.slurm import Slurm, ask
+from tests.helpers.slurm_runs import FOLDER, Submitted, UnderSnakemake
+from tests.workflow.conftest import Study
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(900)]
-
-# As snakemake-executor-plugin-slurm does: a step, whose task is a program that starts a shell that starts the stage.
-JOB = """#!/bin/bash
-for name in ${{!SLURM_@}}; do
-    [ "$name" = SLURM_JOB_ID ] || unset "$name"
-done
-srun -n1 --cpus-per-task=2 --gpus=1 --nodes=1 {python} -c 'import subprocess, sys
-code = subprocess.call(["bash", "-c", sys.argv[1]])
-print("exit code", code, file=open("codes", "a"))
-sys.exit(code)' {command}
-"""
+pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def submit(folder: Path, stage: list[str]) -> str:
-    """Submit the stage; the job's id."""
-    script = folder / "job.sh"
-    command = shlex.quote(f"exec {shlex.join([*chains.COMMAND, *stage])}")
-    script.write_text(JOB.format(python=sys.executable, command=command))
-    options = ["--parsable", "--requeue", "--gpus=1", "--cpus-per-task=2", "--mem=3000", "--time=30"]
-    return ask("sbatch", *options, f"--chdir={folder}", "--output=slurm-%j.log", "--open-mode=append", str(script))
+@pytest.fixture(scope="module")
+def submitted(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Submitted, Future[None]]]:
+    """The run of one rank, and when its job has reached its time limit twice."""
+    run = Submitted(slurm, tmp_path_factory.mktemp("run"), node="node3")
+    with ThreadPoolExecutor(1) as pool:
+        yield run, pool.submit(run.reach_time_limit_twice)
 
 
-def ask(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+@pytest.fixture(scope="module")
+def snakemakes(slurm: Slurm, submitted, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnderSnakemake]:
+    study = Study(tmp_path_factory.mktemp("study"))
+    study.snakemake("--quiet")
+    (study.folder / FOLDER / "model.safetensors").unlink()
+    started = UnderSnakemake(slurm, study)
+    yield started
+    started.snakemake.kill()
 
 
-def until(done: Callable[[], bool], folder: Path, what: str, timeout_s: int = 240) -> None:
-    end = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < end, what + "\n".join(path.read_text()[-2000:] for path in folder.glob("slurm-*.log"))
-        time.sleep(0.3)
+@pytest.fixture
+def watched(snakemakes: UnderSnakemake) -> UnderSnakemake:
+    """The run of two ranks, which trains."""
+    snakemakes.wait(lambda: snakemakes.run.trains, "the run does not train")
+    assert snakemakes.snakemake.poll() is None, snakemakes.said()
+    return snakemakes
 
 
-def test_a_run_of_several_jobs(slurm: Slurm, tmp_path: Path):
-    """A scheduler's signal and a time limit: each time it saves, and its own job goes back into the queue."""
-    (tmp_path / "chain").mkdir()
-    chain = Chain(tmp_path / "chain").build()
-    recipe = {"method": "clip", "epochs": 120, "every": 100_000, "device": "cpu"}  # Slurm's GPUs are not real
-    stage = chain.train_stage(tmp_path / "run", **recipe)
-    stage += ["--log", str(tmp_path / "run.log"), "--wait", "--gpus", "1"]
-    log, codes = tmp_path / "run" / "train.log", tmp_path / "codes"
+@pytest.fixture
+def training(submitted: tuple[Submitted, Future[None]]) -> Submitted:
+    """The run of one rank, which trains again after its time limits."""
+    run, limits = submitted
+    limits.result()
+    run.wait(lambda: run.run.trains, "the run does not train")
+    return run
 
-    def says(text: str) -> bool:
-        return log.exists() and text in log.read_text()
 
-    first = submit(tmp_path, stage)
-    until(lambda: says("epoch 2/120 took"), tmp_path, "the run does not train")
-    second = submit(tmp_path, stage)
-    until(lambda: slurm.jobs()[second]["Dependency"] != "(null)", tmp_path, "the second job does not wait in the queue")
-    assert slurm.jobs()[second]["Dependency"].startswith(f"afterany:{first}")
-    assert slurm.jobs()[second]["JobState"] in ("PENDING", "COMPLETING")
-    ask("scancel", "--signal=URG", first)
-    until(lambda: slurm.jobs()[first]["Restarts"] == "1" and says("resumed after"), tmp_path, "it does not go on")
-    ask("scontrol", "update", f"JobId={first}", "TimeLimit=1")
-    until(lambda: slurm.jobs()[first]["Restarts"] == "2", tmp_path, "it is not started after its time limit")
-    ask("scontrol", "update", f"JobId={first}", "TimeLimit=30")
-    until(lambda: slurm.jobs()[second]["JobState"] == "COMPLETED", tmp_path, "the second job does not end")
-    assert slurm.jobs()[first]["JobState"] == "COMPLETED"
-    assert codes.read_text().split("\n")[-3:-1] == ["exit code 0"] * 2
-    text = (tmp_path / "run.log").read_text()
-    assert text.count("from the start") == 1 and text.count("resumed after step") == 2
-    assert text.count("put back into the queue") == 2 and text.count("already trained") == 1
-    chains.finish(chain.train_stage(tmp_path / "whole", **recipe))
-    assert files.sha256(tmp_path / "run" / "model.safetensors") == files.sha256(
-        tmp_path / "whole" / "model.safetensors"
-    )
+# ------------------------------------------------------------------------------ two ranks, under Snakemake
+
+
+def test_after_scancel_snakemake_submits_another_job(watched: UnderSnakemake):
+    run, job, starts = watched.run, watched.job, len(watched.run.starts)
+    ask("scancel", job)
+    run.start_uninterrupted()  # needed later; now there is time for it
+    watched.wait_for_start(starts + 1)
+    assert watched.job != job and watched.slurm.jobs()[job]["JobState"] == "CANCELLED"
+    assert run.starts == [0, *run.stops]
+    assert f"Slurm job {job}: not put back into the queue: its state is" in run.log
+
+
+def test_a_job_that_comes_first_takes_its_place(watched: UnderSnakemake):
+    run, node, starts = watched.run, watched.facts["NodeList"], len(watched.run.starts)
+    options = ["--partition=high", f"--nodelist={node}", "--exclusive", "--mem=100", "--output=/dev/null"]
+    other = ask("sbatch", "--parsable", *options, "--wrap", "sleep 900")
+    try:
+        watched.wait_for_start(starts + 1)
+    finally:
+        ask("scancel", other)
+    assert watched.facts["Restarts"] == "1" and watched.facts["NodeList"] != node
+    assert run.starts == [0, *run.stops]
+
+
+def test_a_schedulers_signal_reaches_both_ranks(watched: UnderSnakemake):
+    run, starts = watched.run, len(watched.run.starts)
+    ask("scancel", "--signal=URG", watched.job)
+    watched.wait_for_start(starts + 1)
+    assert run.starts == [0, *run.stops] and "SIGURG: stopped" in run.log
+    assert f"Slurm job {watched.job}: put back into the queue" in run.log
+
+
+def test_a_failed_node_costs_only_unsaved_steps(watched: UnderSnakemake):
+    run, node = watched.run, watched.facts["NodeList"]
+    starts, stops = run.starts, run.stops
+    watched.wait(lambda: run.newest_checkpoint > starts[-1], "no checkpoint is written")
+    watched.slurm.kill_node(node)
+    try:
+        saved = run.newest_checkpoint
+        watched.wait_for_start(len(starts) + 1)
+    finally:
+        watched.slurm.start_node(node)
+    assert run.starts == [*starts, saved] and run.stops == stops
+
+
+def test_snakemake_ends_with_the_same_weights(watched: UnderSnakemake):
+    run = watched.run
+    run.slow.unlink()
+    watched.wait(lambda: watched.snakemake.poll() is not None, "Snakemake does not end")
+    assert watched.snakemake.returncode == 0, watched.said()
+    assert run.result == run.uninterrupted()
+
+
+# ------------------------------------------------------------------------------ one rank, in jobs submitted by hand
+
+
+def test_its_time_limit_ends_a_job_twice(training: Submitted):
+    """First it learns of it by Slurm's SIGTERM, then it knows its limit and leaves before. Each time it goes on."""
+    log, starts = training.run.log, training.run.starts
+    assert len(starts) == 3 and starts == [0, *training.run.stops]
+    assert log.index("SIGTERM: stopped") < log.index("the job's time limit is near: stopped")
+    assert log.count("put back into the queue") == 2
+
+
+def test_a_schedulers_signal_ends_a_job(training: Submitted):
+    run, starts = training.run, len(training.run.starts)
+    ask("scancel", "--signal=URG", training.job)
+    training.wait_for_start(starts + 1)
+    assert run.starts == [0, *run.stops] and "SIGURG: stopped" in run.log
+    assert training.facts["Restarts"] == "3"
+
+
+def test_scancel_ends_a_job_for_good_and_loses_nothing(training: Submitted):
+    run, starts, restarts = training.run, len(training.run.starts), training.facts["Restarts"]
+    ask("scancel", training.job)
+    training.wait(lambda: training.facts["JobState"] == "CANCELLED", "the job is not cancelled")
+    assert len(run.stops) == starts and training.facts["Restarts"] == restarts
+    assert f"Slurm job {training.job}: not put back into the queue: its state is" in run.log
+    training.jobs.append(training.submit())
+    training.wait_for_start(starts + 1)
+    assert run.starts == [0, *run.stops]
+
+
+def test_a_second_job_waits_and_the_weights_are_the_same(training: Submitted):
+    run, jobs, second = training.run, training.slurm.jobs, training.submit()
+    training.wait(lambda: jobs()[second]["Dependency"] != "(null)", "the second job does not wait in the queue")
+    assert jobs()[second]["Dependency"].startswith(f"afterany:{training.job}")
+    assert jobs()[second]["JobState"] in ("PENDING", "COMPLETING")
+    run.slow.unlink()
+    training.wait(lambda: jobs()[second]["JobState"] == "COMPLETED", "the second job does not end")
+    assert training.facts["JobState"] == "COMPLETED" and run.log.count("already trained") == 1
+    assert (run.folder / "codes").read_text().splitlines()[-2:] == ["exit code 0"] * 2
+    assert (run.folder / "run.log").read_text() == run.log
+    assert run.result == run.uninterrupted()
