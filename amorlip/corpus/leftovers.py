@@ -49,13 +49,19 @@ def require_ours(folder: Path) -> None:
     """Raise AmorlipError if `folder` has files and no download was made into it: they may be a user's."""
     if (folder / SOURCE).is_file() or _has_record(folder):
         return
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith((".", SET_ASIDE)))
+    visible = (path for path in folder.iterdir() if not path.name.startswith((".", SET_ASIDE)))
+    # Snakemake makes the folder of a job's output, parts/, before the job begins.
+    names = sorted(path.name for path in visible if not _is_empty_folder(path))
     if others := [name for name in names if name != HOLDER]:
         listed = ", ".join(others[:MOST_LISTED]) + (", …" if len(others) > MOST_LISTED else "")
         raise AmorlipError(
             f"{folder} has files that no download of ours wrote ({shortened(listed)}), and some might be moved or"
             f" deleted; give an empty folder, or move them to {folder}/{SET_ASIDE}1, where a mirror's shards are found"
         )
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def _has_record(folder: Path) -> bool:

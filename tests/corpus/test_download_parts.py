@@ -11,7 +11,7 @@ import pytest
 from pyarrow import feather
 
 from amorlip.common.errors import AmorlipError
-from amorlip.corpus import division, img2dataset_call
+from amorlip.corpus import division, img2dataset_call, leftovers
 from amorlip.corpus.download import download, download_part
 from amorlip.corpus.urls import write_table
 from tests.corpus.test_download import files, record_of, shard
@@ -173,3 +173,11 @@ def test_more_shards_than_numbers_are_refused(monkeypatch, tmp_path, urls):
     monkeypatch.setattr("amorlip.corpus.addresses.FURTHER", 12)
     with pytest.raises(AmorlipError, match="13 shards of 4 pairs are more than 12; increase"):
         download(corpus(), "train", urls, tmp_path / "train")
+
+
+def test_the_folder_that_snakemake_makes_for_a_part_is_no_users(tmp_path):
+    (tmp_path / "parts").mkdir()
+    leftovers.require_ours(tmp_path)
+    (tmp_path / "parts/mine.json").touch()
+    with pytest.raises(AmorlipError, match=r"no download of ours wrote \(parts\)"):
+        leftovers.require_ours(tmp_path)
