@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from amorlip.config.benchmark import Benchmark, Task
 from amorlip.config.load import read_yaml, validate
 from tests.helpers import REPOSITORY
 from tests.helpers import set_layouts as layouts
 
-SAMPLES, MOST_CLASSES = 12, 6
+SAMPLES = 12
+COLORS = {
+    "red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200), "yellow": (200, 200, 30),
+    "purple": (200, 30, 200), "gray": (120, 120, 120),
+}  # fmt: skip
+"""Classes of the miniatures, as level of red, green and blue."""
 NAMES = {"mscoco_2014_5k_test_image_text_retrieval": ("mscoco_2014_5k", "5k_mscoco_2014")}
 """Retrieval task → how its repository's files are named, if not as Flickr30k's."""
 
@@ -23,22 +30,32 @@ def datacomp38() -> Benchmark:
 
 def classes(task: Task) -> int | None:
     """How many classes the miniature of a task has: as many as the task, if they are few."""
-    return task.classes and min(task.classes, MOST_CLASSES)
+    return task.classes and min(task.classes, len(COLORS))
+
+
+def colored(names: list[str], seed: int, height: int = layouts.SIDE, width: int = layouts.SIDE) -> np.ndarray:
+    """Noise around a color of `COLORS` for each name, (names, height, width, 3) uint8."""
+    colors = np.array([COLORS[name] for name in names]).reshape(-1, 1, 1, 3)
+    noise = np.random.default_rng(seed).normal(0, 40, (len(names), height, width, 3))
+    return (colors + noise).clip(0, 255).astype(np.uint8)
 
 
 def write(key: str, task: Task, folder: Path, seed: int = 0) -> None:
-    """Write the miniature of a task with pictures of noise, which differ from those of another `seed`."""
+    """Write the miniature of a task with pictures of noise, which differ from those of another `seed`.
+
+    Noise on the color that is the class, so that tasks and models have different scores.
+    """
     folder.mkdir(parents=True)
     WRITERS[task.kind](key, task, folder, seed)
 
 
 def _classification(key: str, task: Task, folder: Path, seed: int) -> None:
-    number = classes(task) or MOST_CLASSES
+    names = list(COLORS)[: classes(task)]
+    labels = [n % len(names) for n in range(SAMPLES)]
     metadata = [[(n * 7 + column) % 3 for column in range(len(task.metadata))] for n in range(SAMPLES)]
     layouts.classification(
-        folder, layouts.pictures(SAMPLES, seed), [n % number for n in range(SAMPLES)],
-        [f"kind {n}" for n in range(number)], ["a {c}", "{c}"], metadata=metadata if task.metadata else None, shards=2,
-        kind="webp",
+        folder, colored([names[label] for label in labels], seed), labels, names, ["a {c} thing", "{c}"],
+        metadata=metadata if task.metadata else None, shards=2, kind="webp",
     )  # fmt: skip
 
 

@@ -19,7 +19,6 @@ LINES = {"cc3m/train": 96, "cc3m/validation": 12, "cc12m/train": 96}
 """List → its lines. Every fourth address is dead."""
 CAPTION_FIRST = "cc3m"
 """CC3M's lists have the caption in the first column, CC12M's in the second."""
-COLORS = ("red", "green", "blue")
 HEIGHT, WIDTH = 48, 64
 """Larger than the pictures that the corpora store, so that the download resizes them."""
 
@@ -40,15 +39,16 @@ def write_data(folder: Path) -> None:
     new.replace(folder)
 
 
-def _colors(lines: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 3, lines)
+def _colors(lines: int, seed: int) -> list[str]:
+    """The color of the thing in each line."""
+    return np.random.default_rng(seed).choice(list(mini_sets.COLORS), lines).tolist()
 
 
 def _write_list(path: Path, pictures: Path, lines: int, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, color in enumerate(_colors(lines, seed)):
-        row = f"a {COLORS[color]} thing number {number}", (pictures / f"{number}.png").as_uri()
+        row = f"a {color} thing", (pictures / f"{number}.png").as_uri()
         rows.append(row if path.parent.name == CAPTION_FIRST else row[::-1])
     path.write_text("".join(f"{first}\t{second}\n" for first, second in rows), encoding="utf-8")
 
@@ -56,10 +56,7 @@ def _write_list(path: Path, pictures: Path, lines: int, seed: int) -> None:
 def _write_pictures(folder: Path, lines: int, seed: int) -> None:
     """A picture for three in four lines: noise in a color."""
     folder.mkdir()
-    noise = np.random.default_rng(seed)
-    for number, color in enumerate(_colors(lines, seed)):
-        pixels = noise.integers(0, 64, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        pixels[..., color] += 160
+    for number, pixels in enumerate(mini_sets.colored(_colors(lines, seed), seed, HEIGHT, WIDTH)):
         if number % 4 < 3:
             (folder / f"{number}.png").write_bytes(encode(pixels))
 

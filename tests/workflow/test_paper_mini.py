@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 from collections import Counter
@@ -16,6 +17,7 @@ from amorlip.config.load import merged
 from amorlip.study import Study, load_study, top_level_layers
 from tests.helpers import REPOSITORY, paper_mini
 from tests.helpers.dry_runs import snakemake
+from tests.helpers.watched import alone
 from tests.workflow.conftest import planned_jobs
 from tests.workflow.test_paper_jobs import FROZEN
 
@@ -115,3 +117,31 @@ def test_jobs_are_those_of_the_paper(data):
         for row in csv.DictReader(file):
             paper[row["rule"]] += int(row["jobs"])
     assert planned_jobs(output) == paper
+
+
+@pytest.mark.slow
+@pytest.mark.workflow
+@pytest.mark.timeout(3600)
+def test_from_lists_to_every_table(data):
+    """All of it, where nothing but the loopback interface can be reached."""
+    told = alone(data, ["snakemake", *COMMAND], skip=False)
+    assert (told["code"], told["attempts"], told["unroutable"]) == (0, [], 0), told
+    results = data / "results/paper_mini"
+    study = load("paper-mini.yaml")
+    runs = [f"{run.scale}/{run.name}" for _, run in study.runs]
+    tasks = list(study.benchmark.tasks)
+    assert (len(runs), len(tasks)) == (14, 38)
+    for run in runs:
+        assert (results / "runs" / run / "model.safetensors").is_file()
+        values = [json.loads((results / "evaluations" / run / f"{task}.json").read_text())["value"] for task in tasks]
+        assert all(0 <= value <= 1 for value in values)
+    for name, experiment in study.experiments.items():
+        endings = ("csv", "md", "tex", "html") if experiment.kind == "table" else ("png", "pdf")
+        assert all((results / f"{experiment.kind}s/{name}.{ending}").stat().st_size > 100 for ending in endings)
+    assert (results / "report.html").stat().st_size > 100_000
+    with (results / "tables/table1.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if all(row[task] for task in tasks)]
+    assert Counter(row["scale"] for row in rows) == {"medium": 7, "large": 7}
+    assert all(row["average_38"] for row in rows)
+    counts = [json.loads((data / f"results/corpora/{name}/train/manifest.json").read_text()) for name in study.corpora]
+    assert [(count["requested"], count["downloaded"], count["samples"]) for count in counts] == [(96, 72, 72)] * 2
