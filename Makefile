@@ -2,6 +2,7 @@
 # make test   every test
 # make paper-mini   the jobs of config/paper.yaml with tiny models and data made here, in paper-mini/; needs no internet
 # make slurm-demo   the demo's training and evaluation as jobs of a real Slurm, started here; needs root
+# make paper-preview   every table and figure of the paper from stand-ins, in results/preview/
 # VENV=DIR    where the environment is (default .venv)
 
 VENV ?= .venv
@@ -11,7 +12,7 @@ UV := $(BIN)/uv --quiet --no-config
 export PATH := $(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo paper-mini slurm-demo test test-unit lint lock pictures gpu-check bench-evaluation bench-loader bench-objectives bench-train
+.PHONY: setup demo paper-preview paper-mini slurm-demo test test-unit lint lock pictures gpu-check bench-evaluation bench-loader bench-objectives bench-train
 
 setup: $(VENV)/.complete
 
@@ -31,6 +32,9 @@ demo: setup
 paper-mini: setup
 	python -m tests.helpers.paper_mini paper-mini/data
 	snakemake --directory paper-mini --configfile config/paper-mini.yaml
+
+paper-preview: setup
+	amorlip preview --output results/preview
 
 slurm-demo: demo
 	python -m tests.helpers.slurm_demo

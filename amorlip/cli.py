@@ -127,6 +127,14 @@ def pin(files: list[Path]) -> None:
     print("\n".join(pins.pin(_study(files), Path("results"))))
 
 
+def preview(output: Path) -> None:
+    """Make every table and figure of the paper from stand-ins: published numbers, and made-up ones marked as such."""
+    from amorlip.preview.write import write
+
+    paths = write(output, Path(__file__).parent.parent / "config")
+    print(f"{output}: {len(paths)} files of tables and figures from stand-ins; README.md there says what they are")
+
+
 def why() -> None:
     """Say which changed keys make jobs run again: `snakemake -n | amorlip why`, in the working directory."""
     from amorlip.changed_keys import explain
@@ -311,6 +319,7 @@ def parser() -> argparse.ArgumentParser:
     commands.choices["status"].add_argument(
         "--watch", type=float, nargs="?", const=10.0, metavar="SECONDS", help="show it again every SECONDS (10)"
     )
+    add("preview", str(preview.__doc__), "output", preview)
     add("why", str(why.__doc__), "", why)
     add("export", str(export.__doc__), "output", export).add_argument(
         "run", type=Path, help="folder of the trained run, results/STUDY/runs/SCALE/RUN"

@@ -57,7 +57,7 @@ class ExternalModel(Section):
     """Per job that evaluates it."""
 
 
-SHARED_FOLDERS = ("corpora", "tasks", "settings", "deleted", "bench", "benchmarks")
+SHARED_FOLDERS = ("corpora", "tasks", "settings", "deleted", "bench", "benchmarks", "preview")
 """In results/, next to the folders of studies; `benchmarks` is the name that earlier versions used for `tasks`."""
 
 

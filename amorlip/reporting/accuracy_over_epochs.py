@@ -38,7 +38,8 @@ def accuracy_over_epochs(settings: FigureSettings, options: AccuracyOverEpochs) 
         _draw_panel(axes, shown, style.looks(settings.runs), options.band)
         if metric == settings.benchmark.tasks[task].main_metric:
             _draw_chance(axes, settings.benchmark.tasks[task].random_score)
-        axes.set_ylim(bottom=0)
+    # after all panels are drawn: it fixes the upper limit, too, which they share
+    next(iter(by_scale.values())).set_ylim(bottom=0)
     _add_titles(figure, by_scale, f"{settings.benchmark.tasks[task].title}: {metric_name(metric)} [%]", settings)
     return figure
 

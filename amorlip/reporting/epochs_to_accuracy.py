@@ -35,7 +35,7 @@ def epochs_to_accuracy(name: str, settings: TableSettings, options: EpochsToAccu
         title=settings.experiment.title,
         groups=[("Other method", 1), (followed, 3)],
         columns=list(COLUMNS.values()),
-        metrics=[f"{shown}, {short_name(metric)}" if task else "", "", "", ""],
+        metrics=[f"{shown}, {short_name(metric)}" if task else "percent", "epoch", "number", "epoch"],
         blocks=[block for block in blocks if block.rows],
         notes=[
             f"Final score: of the row's method after its last epoch, on {shown}, in percent; means over seeds.",

@@ -37,6 +37,19 @@ def read_published(path: Path, columns: Sequence[str]) -> dict[RowKey, dict[str,
     return numbers
 
 
+def read_costs(path: Path, quantity: str) -> dict[RowKey, dict[str, float]]:
+    """Row → `quantity` (in the file's unit) and `quantity`_over_clip (percent), where they are printed.
+
+    Raises:
+        AmorlipError: if the file cannot be read as such.
+    """
+    found: dict[RowKey, dict[str, float]] = {}
+    for line in _lines(path, [quantity, f"{quantity}_over_clip"], units=("percent", "ms", "GiB")):
+        row = found.setdefault((line["scale"], line["method"], line["variant"]), {})
+        row[line["column"]] = float(line["value"])
+    return found
+
+
 @dataclass
 class LaterWork:
     """What other authors got at one scale when they trained the same methods."""
@@ -79,8 +92,10 @@ def check_files(study: Study) -> None:
             read_later_work(study.folder / "paper" / f"{options.later_work}.csv", columns)
 
 
-def _lines(path: Path, columns: Sequence[str], *further: str) -> list[dict[str, str]]:
-    """The lines of the wanted columns, each with a number in percent."""
+def _lines(
+    path: Path, columns: Sequence[str], *further: str, units: Sequence[str] = ("percent",)
+) -> list[dict[str, str]]:
+    """The lines of the wanted columns, each with a number in one of `units`."""
     needed = ["scale", "method", "variant", "column", "value", "unit", *further]
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -89,8 +104,8 @@ def _lines(path: Path, columns: Sequence[str], *further: str) -> list[dict[str, 
                 raise AmorlipError(f"{path}: not a table of published numbers: the column {lacking[0]} is missing")
             lines = [line for line in reader if line["column"] in columns]
         for line in lines:
-            if line["unit"] != "percent":
-                raise AmorlipError(f"{path}: a number in {line['unit']}, where percent is expected")
+            if line["unit"] not in units:
+                raise AmorlipError(f"{path}: a number in {line['unit']}, where {' or '.join(units)} is expected")
             float(line["value"])
             int(line.get("pairs") or 0)
     except OSError as error:

@@ -73,6 +73,6 @@ def _frame(axes: Axes, values: list[float]) -> None:
 
 
 def _difference(pairs: list[tuple[float, float]]) -> str:
-    mean = sum(measured - printed for printed, measured in pairs) / len(pairs)
+    mean = round(sum(measured - printed for printed, measured in pairs) / len(pairs), 2) + 0.0  # no −0.00
     largest = max(abs(measured - printed) for printed, measured in pairs)
     return f"{len(pairs)} cells: mean difference {mean:+.2f}, largest {largest:.2f}".replace("-", "−")

@@ -18,7 +18,7 @@ from PIL import Image
 from amorlip.common.errors import AmorlipError
 from amorlip.config import experiment as options
 from amorlip.config.display import RunLabel
-from amorlip.config.experiment import Experiment
+from amorlip.config.experiment import AccuracyOverEpochs, Experiment
 from amorlip.config.selection import FigureStyle
 from amorlip.reporting import figures, style
 from amorlip.reporting.accuracy_over_epochs import accuracy_over_epochs
@@ -72,6 +72,21 @@ def test_accuracy_lines_are_means_in_percent_over_completed_epochs(study):
         spread = [y for x, y in band.get_paths()[0].vertices if x == epoch]
         assert (min(spread), max(spread)) == pytest.approx((min(values), max(values)))
     assert axes.get_ylim()[0] == 0
+
+
+def test_a_second_scale_with_higher_scores_is_not_cut_off(study):
+    fake = study(scales=("medium", "large"))
+    paths = fake.metrics()
+    for path in paths:
+        if "large" in str(path):
+            path.write_text(path.read_text().replace('"acc1": 0.0', '"acc1": 0.5'))
+    settings = fake.shown(experiment("accuracy_over_epochs"), metrics=paths)
+    with style.context(FigureStyle()):
+        figure = accuracy_over_epochs(settings, AccuracyOverEpochs())
+    low, high = figure.axes[1].get_ylim()
+    assert low == 0 and figure.axes[0].get_ylim() == (low, high)
+    drawn = [max(line.get_ydata()) for axes in figure.axes for line in axes.lines]
+    assert 50 < max(drawn) <= high
 
 
 def test_chance_is_drawn_for_the_main_metric_only(study):
