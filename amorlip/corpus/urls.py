@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import http.client
 import re
 import tempfile
@@ -112,7 +113,20 @@ def _save(url: str, path: Path, private: bool) -> None:
         )
 
 
+def _check_text(source: UrlList, path: Path) -> None:
+    """Arrow prints a traceback for a line that it skips and cannot decode."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with path.open("rb") as file:
+            while part := file.read(1 << 22):
+                decoder.decode(part)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise AmorlipError(f"the list {source.url} is not tab-separated UTF-8 text: {one_line(error)}") from error
+
+
 def _read(source: UrlList, path: Path) -> pa.Table:
+    _check_text(source, path)
     skipped = []
 
     def skip(row: csv.InvalidRow) -> str:

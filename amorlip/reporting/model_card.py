@@ -12,6 +12,7 @@ from amorlip.config.corpus import Corpus
 from amorlip.config.load import read_yaml, validate
 from amorlip.config.run import Run
 from amorlip.evaluation.record import Evaluation
+from amorlip.reporting.markdown import escape
 from amorlip.training.records import Provenance
 
 CORPORA = Path(__file__).parents[2] / "config" / "corpora"
@@ -120,7 +121,7 @@ def _licenses(corpus: str) -> str:
     emoji = validate(Corpus, read_yaml(path), str(path)).emoji if path.is_file() else None
     for name, package in emoji.packages.items() if emoji else ():
         if package.role in TRAINED_ON:
-            rows.append(f"- `{name}` {package.version}: {package.license}")
+            rows.append(f"- `{name}` {package.version}: {escape(package.license)}")
     text = "The code is under the Apache License 2.0. The weights are derived from the training data"
     if not rows:
         return f"{text}; its images and captions have their own licenses, which this folder does not list."

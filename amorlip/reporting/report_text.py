@@ -20,7 +20,8 @@ def caption(text: str) -> str:
 def label(title: str) -> str:
     """A title on one line, as a label of the report.
 
-    Snakemake replaces `{name}` in labels by a wildcard and has no escape for braces. The word joiner after each brace
-    is invisible and keeps it from being taken for one.
+    Snakemake replaces `{name}` in labels by a wildcard, and writes them into a script of its page, which `</script>`
+    would end; it has no escape for either. The word joiner after each sign is invisible and keeps it from being taken
+    for one.
     """
-    return " ".join(title.split()).replace("{", "{\u2060")
+    return re.sub("[{<]", "\\g<0>\u2060", " ".join(title.split()))

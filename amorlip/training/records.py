@@ -177,16 +177,16 @@ def read_unfinished(path: Path) -> list[Record]:
     if not path.exists():
         return []
     records: list[Record] = []
-    for number, content in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
-        if not content.endswith("\n") or not _is_json(content):
+    for number, content in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not content.endswith(b"\n") or not _is_json(content):
             break
-        records.append(parse(content, f"{path}, line {number}"))
+        records.append(parse(content.decode(), f"{path}, line {number}"))
     return records
 
 
-def _is_json(text: str) -> bool:
+def _is_json(content: bytes) -> bool:
     try:
-        parse_json(text)
+        parse_json(content.decode())  # a killed process may have cut a character
     except ValueError:
         return False
     return True

@@ -11,7 +11,7 @@ from tests.helpers import REPOSITORY
 TESTS = REPOSITORY / "tests"
 PAGES = ["docs/reliability.md", "docs/security.md"]
 TEXT = "".join((TESTS.parent / page).read_text(encoding="utf-8") for page in PAGES)
-NAMED = re.findall(r"`(\w+/test_\w+\.py)(?:::(\w+))?`", TEXT)
+NAMED = re.findall(r"`((?:\w+/)?test_\w+\.py)(?:::(\w+))?`", TEXT)
 
 
 def test_there_is_something_to_check():

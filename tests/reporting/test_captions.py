@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from html import unescape
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +14,7 @@ from snakemake.iocontainers import Params
 
 from amorlip.config.experiment import Experiment, options_type
 from amorlip.config.load import read_yaml, validate
-from amorlip.reporting import report_text
+from amorlip.reporting import markdown, report_text
 from tests.helpers import REPOSITORY
 
 REPORT = REPOSITORY / "workflow" / "report"
@@ -44,6 +47,11 @@ def render(template: str, categories=(), params=None, **config) -> str:
     return publish_parts(text, writer="html", settings_overrides={"halt_level": 2, "report_level": 2})["html_body"]
 
 
+def shown(page: str) -> str:
+    """The text of a page, with single spaces."""
+    return " ".join(unescape(re.sub(r"</?(p|div|span)\b[^<>]*>", " ", page)).split())
+
+
 @pytest.mark.parametrize("template", [path.name for path in sorted(REPORT.glob("*.rst"))])
 def test_texts_need_no_configuration(template):
     assert "<p>" in render(template)
@@ -62,4 +70,31 @@ def test_experiments_have_known_functions_good_options_and_captions_that_render(
     experiment = validate(Experiment, read_yaml(path), path.name)
     validate(options_type(experiment.kind, experiment.function), experiment.options, path.name)
     page = render(f"{experiment.kind}.rst", params={"caption": report_text.caption(experiment.caption)})
-    assert " ".join(experiment.caption.split()) in " ".join(page.split())
+    assert " ".join(experiment.caption.split()) in shown(page)
+
+
+HOSTILE = [
+    ".. include:: /etc/hostname",
+    ".. raw:: html\n   :file: /etc/hostname",
+    ".. raw:: html\n\n   <script>alert(1)</script>",
+    "a\n\n.. include:: /etc/hostname\n\nb",
+    "a |x|\n\n.. |x| image:: javascript:alert(1)",
+    "`x <javascript:alert(1)>`_",
+    ":raw-html:`<b>`",
+    "<script>alert(1)</script>",
+    "{{ snakemake.config }} {% include '/etc/hostname' %}",
+    "text::\n\n    literal",
+    "__ http://example.org",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_are_shown_as_they_are(text):
+    page = render("figure.rst", params={"caption": report_text.caption(text)})
+    assert shown(page).startswith(" ".join(text.split()))
+    assert not re.search(r"<(script|a|img|b|pre)\b", page)
+    label = report_text.label(text)
+    assert "</" not in json.dumps(label) and "<!--" not in json.dumps(label)
+    assert label.replace("\u2060", "") == " ".join(text.split())
+    cell = markdown.escape(text)
+    assert not re.search(r"(?<!\\)[<\[`]", cell)
