@@ -27,9 +27,26 @@ UNBROKEN = "amorlip_l2log_combined_normalizer_T_online_of_{}_steps_and_networks_
 WIDE = "対照学習の正規化を償却したモデルの第{}版、前のエポックのネットワークを使う"
 
 
+def filled(study, function: str, folder) -> tuple[dict, dict]:
+    """Options and settings with which a figure shows all runs of a study."""
+    if function == "sweep":
+        names = dict.fromkeys(run.variant or run.method for run in study.runs)
+        return {"values": {name: (place + 9) / 10 for place, name in enumerate(names)}}, {}
+    if function == "reproduction":
+        lines = {f"{run.scale},{run.method},{run.variant or ''},{task},12,percent": None
+                 for run in study.runs for task in study.benchmark.tasks}  # fmt: skip
+        path = folder / "published.csv"
+        path.write_text("\n".join(["scale,method,variant,column,value,unit", *lines]))
+        return {}, {"published": path}
+    return {}, {}
+
+
 def draw(study, function: str, folder, forms=("png",)) -> tuple[Figure, list[tuple[str, str, object]]]:
     """The figure, and file format, text and box [pixels] of each text in each of its files."""
-    experiment = Experiment(kind="figure", function=function, title="A figure", caption="What it shows.")
+    chosen, fields = filled(study, function, folder)
+    experiment = Experiment(
+        kind="figure", function=function, title="A figure", caption="What it shows.", options=chosen
+    )
     boxes = {}
     plain = Text.draw
 
@@ -41,8 +58,8 @@ def draw(study, function: str, folder, forms=("png",)) -> tuple[Figure, list[tup
         return plain(text, renderer)
 
     with pytest.MonkeyPatch.context() as patch, style.context(STYLE):
-        settings = study.shown(experiment)
-        figure = figures.FUNCTIONS[function](settings, options.options_type("figure", function)())
+        settings = study.shown(experiment, **fields)
+        figure = figures.FUNCTIONS[function](settings, options.options_type("figure", function)(**chosen))
         patch.setattr(Text, "draw", record)
         style.save(figure, {form: folder / f"x.{form}" for form in forms}, STYLE.dpi)
     return figure, list(boxes.values())
@@ -104,6 +121,9 @@ def test_one_to_twelve_variants(study, function, count, title, tmp_path):
     check_texts(boxes)
     check_ticks(figure)
     shown = " ".join(text for _, text, _, _ in boxes)
+    if function == "sweep":  # it shows values, not titles
+        assert all(f"{(place + 9) / 10:g}" in shown for place in range(count + 1))
+        return
     for variant in fake.variants:
         assert all(word in shown for word in variant.split())
 
