@@ -221,6 +221,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "required": False,
         "help": "GPUs to use, which no other process of amorlip then uses (default: all that are visible, shared)",
     },
+    "nodes": {"type": int, "required": False, "help": "nodes of a Slurm job that train one run together (default 1)"},
     "device": {
         "choices": ["auto", "cpu"],
         "required": False,
@@ -276,8 +277,8 @@ STAGES = {
     ),
     "train": (
         "Train one model.",
-        "settings shards output tasks workers checkpoint-every-steps checkpoint-every-minutes from-start gpus device"
-        " time-limit-min log wait",
+        "settings shards output tasks workers checkpoint-every-steps checkpoint-every-minutes from-start gpus nodes"
+        " device time-limit-min log wait",
     ),
     "evaluate": (
         "Evaluate one model on tasks: a trained run (--run), or any OpenCLIP model (--model and --pretrained).",

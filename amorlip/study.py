@@ -94,6 +94,7 @@ def _check_overrides(study: Study) -> None:
 def _check_recipe(study: Study, scale: str, resolved: Resolved) -> None:
     resources = study.scales[scale].train_resources
     with blaming(resolved.layers):
+        checks.check_nodes(resolved.recipe, resources)
         checks.check_gpus(resolved.recipe, resources)
         checks.check_cpus(resolved.recipe, resources)
     with blaming(resolved.layers, "recipe"):

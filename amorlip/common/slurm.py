@@ -12,13 +12,16 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
-from amorlip.common.errors import one_line
+from amorlip.common.errors import AmorlipError, one_line
 
 STEP = "AMORLIP_STEP"
 """Environment variable: set in a step that `become_step` made; set by a user, it prevents one."""
 TIMEOUT_S = 20
 """For an answer of Slurm's controller. After SIGTERM a job has `KillWait` seconds in all, 30 by default."""
+WAIT_S = 300
+"""How long the tasks of other nodes may go on after the first one has ended."""
 REQUEUED_STATES = ("RUNNING", "TIMEOUT", "PREEMPTED", "SUSPENDED")
 """States of a job that is started again after it has saved. A cancelled one is not: someone wanted its end."""
 
@@ -28,8 +31,36 @@ def job_id() -> str | None:
     return os.environ.get("SLURM_JOB_ID")
 
 
-def become_step() -> None:
-    """In a Slurm job, replace this process by the same command as a task of a step; elsewhere, return.
+class Node(NamedTuple):
+    """One of the machines that train a run together."""
+
+    number: int
+    count: int
+
+
+ALONE = Node(0, 1)
+
+
+def this_node(count: int) -> Node:
+    """This machine among `count`, in a step with one task on each. Raises AmorlipError if there is no such step."""
+    if count == 1:
+        return ALONE
+    number, tasks = os.environ.get("SLURM_PROCID"), os.environ.get("SLURM_NTASKS")
+    if number is None or tasks != str(count):
+        raise AmorlipError(
+            f"{count} nodes train together only in a Slurm job of {count} nodes and tasks; set train_resources.nodes "
+            "to 1 to train on this machine"
+        )
+    return Node(int(number), count)
+
+
+def step_name() -> str:
+    """A name of this step that no other step has, nor the same one after the job was requeued."""
+    return "-".join(os.environ.get(f"SLURM_{part}", "0") for part in ("JOB_ID", "STEP_ID", "RESTART_COUNT"))
+
+
+def become_step(nodes: int = 1) -> None:
+    """In a Slurm job, replace this process by the same command as a step's task on each node; elsewhere, return.
 
     Slurm sends SIGTERM and `--signal` only to the tasks of steps. Under Snakemake that is Snakemake, whose children do
     not get them where Slurm tracks processes by cgroups, as most clusters do.
@@ -38,21 +69,24 @@ def become_step() -> None:
     if job_id() is None or os.environ.get(STEP) or "WORLD_SIZE" in os.environ or srun is None:
         return
     os.environ[STEP] = "1"
-    os.execv(srun, [srun, *step_options(os.environ), sys.executable, "-m", "amorlip", *sys.argv[1:]])
+    os.execv(srun, [srun, *step_options(os.environ, nodes), sys.executable, "-m", "amorlip", *sys.argv[1:]])
 
 
-def step_options(environment: Mapping[str, str]) -> list[str]:
-    """Options of srun for a step of one task with all CPUs and GPUs that this process has.
+def step_options(environment: Mapping[str, str], nodes: int = 1) -> list[str]:
+    """Options of srun for a step of one task on each node, with as many CPUs and GPUs as this process has.
 
     No standard input: Snakemake's executor gives its script to a shell that way, and srun would read the rest of it.
     """
-    options = ["--overlap", "--nodes=1", "--ntasks=1", "--export=ALL", "--input=none"]
+    options = ["--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--export=ALL", "--input=none"]
+    if nodes > 1:
+        # if one node's task ends, the others end soon; but not at once: they may still save
+        options += ["--ntasks-per-node=1", f"--wait={WAIT_S}"]
     cpus = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE")
     if cpus:
         options.append(f"--cpus-per-task={cpus}")
     gpus = environment.get("SLURM_STEP_GPUS") or environment.get("SLURM_JOB_GPUS")
     if gpus:
-        options.append(f"--gpus={len(gpus.split(','))}")
+        options.append(f"--gpus-per-node={len(gpus.split(','))}" if nodes > 1 else f"--gpus={len(gpus.split(','))}")
     return options
 
 

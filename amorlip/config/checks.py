@@ -27,7 +27,7 @@ from amorlip.config.experiment import (
 )
 from amorlip.config.objectives import OBJECTIVES, Amorlip, SigLip
 from amorlip.config.recipe import Recipe, pairs_per_rank
-from amorlip.config.scale import Resources
+from amorlip.config.scale import TrainingResources
 from amorlip.config.selection import ExternalModel
 
 # ---------------------------------------------------------------- recipes
@@ -57,20 +57,31 @@ def check_epoch_tasks(recipe: Recipe, benchmark: Benchmark) -> None:
             raise refused(unknown_key(task, benchmark.tasks, "task"), "epoch_tasks")
 
 
-def check_gpus(recipe: Recipe, resources: Resources) -> None:
-    """Each rank has one GPU, or none has."""
-    if resources.gpus not in (0, recipe.ranks):
+def check_nodes(recipe: Recipe, resources: TrainingResources) -> None:
+    """Each node has equally many ranks."""
+    if recipe.ranks % resources.nodes:
         raise refused(
-            f"ranks is {recipe.ranks}, but train_resources.gpus is {resources.gpus}; each rank uses one GPU, "
+            f"ranks is {recipe.ranks}, but train_resources.nodes is {resources.nodes}; use a multiple of the nodes",
+            ("train_resources", "nodes"),
+            ("recipe", "ranks"),
+        )
+
+
+def check_gpus(recipe: Recipe, resources: TrainingResources) -> None:
+    """Each rank has one GPU, or none has."""
+    if resources.gpus * resources.nodes not in (0, recipe.ranks):
+        each = f" on each of {resources.nodes} nodes" if resources.nodes > 1 else ""
+        raise refused(
+            f"ranks is {recipe.ranks}, but train_resources.gpus is {resources.gpus}{each}; each rank uses one GPU, "
             "so set both to the same number (or gpus to 0, to train on CPUs)",
             ("train_resources", "gpus"),
             ("recipe", "ranks"),
         )
 
 
-def check_cpus(recipe: Recipe, resources: Resources) -> None:
+def check_cpus(recipe: Recipe, resources: TrainingResources) -> None:
     """Each rank's threads have CPU cores."""
-    needed = recipe.ranks * recipe.threads_per_rank
+    needed = recipe.ranks // resources.nodes * recipe.threads_per_rank
     if resources.cpus < needed:
         raise refused(
             f"ranks × threads_per_rank is {needed}, but train_resources.cpus is {resources.cpus}; "

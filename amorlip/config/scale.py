@@ -24,6 +24,13 @@ class Resources(Section):
     """Time limit [min]."""
 
 
+class TrainingResources(Resources):
+    """What a training run requests; CPUs, GPUs and memory are those of each of its nodes."""
+
+    nodes: Count = 1
+    """Machines that train one run together, which needs Slurm; `ranks` is a multiple of it."""
+
+
 class EvaluationResources(Resources):
     """What the evaluation of one model requests. A few jobs share its tasks."""
 
@@ -59,7 +66,7 @@ class Scale(Section):
     """Method → what it changes at this scale."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Evaluation of this scale's runs."""
-    train_resources: Annotated[Resources, Affects.NOTHING] = Resources()
+    train_resources: Annotated[TrainingResources, Affects.NOTHING] = TrainingResources()
     """Per training run."""
     evaluate_resources: Annotated[EvaluationResources, Affects.NOTHING] = EvaluationResources()
     """Per job that evaluates a run."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from amorlip import corpus_jobs, evaluation_jobs
 from amorlip.config.run import Run
-from amorlip.config.scale import Resources
 from amorlip.config.selection import EXTERNAL
 from amorlip.corpus import division
 from amorlip.study import Study
@@ -95,21 +94,16 @@ def _downloads(study: Study, folder: Path, name: str, split: str) -> Iterator[Jo
 def _training(study: Study, runs: Path) -> Iterator[Job]:
     for _, run in study.runs:
         output = runs / run.scale / run.name / "model.safetensors"
-        yield _asking("train", run.scale, output, study.scales[run.scale].train_resources, run=run)
+        asked = study.scales[run.scale].train_resources
+        limit, nodes = asked.runtime_min, asked.nodes
+        yield Job("train", run.scale, output, nodes * asked.cpus, limit, nodes * asked.gpus, run)
 
 
 def _evaluations(study: Study, evaluations: Path) -> Iterator[Job]:
     for job in evaluation_jobs.jobs(study):
         rule = "evaluate_external" if job.scale == EXTERNAL else "evaluate"
         output = evaluations / job.scale / job.model / evaluation_jobs.record_name(job.share)
-        yield _asking(rule, job.scale, output, job.resources, limit_min=job.runtime_min)
-
-
-def _asking(
-    rule: str, of: str, output: Path, resources: Resources, *, limit_min: int | None = None, run: Run | None = None
-) -> Job:
-    limit = resources.runtime_min if limit_min is None else limit_min
-    return Job(rule, of, output, resources.cpus, limit, resources.gpus, run)
+        yield Job(rule, job.scale, output, job.resources.cpus, job.runtime_min, job.resources.gpus)
 
 
 def _shown(study: Study, folder: Path) -> Iterator[Job]:

@@ -36,6 +36,7 @@ def run(
     checkpoint_every_minutes: int | None = None,
     from_start: bool = False,
     gpus: int | None = None,
+    nodes: int | None = None,
     device: str | None = None,
     time_limit_min: int | None = None,
     log: Path | None = None,
@@ -54,7 +55,8 @@ def run(
         checkpoint_every_steps: steps between checkpoints; None: the recipe's.
         checkpoint_every_minutes: longest time between checkpoints; None: the recipe's.
         from_start: do not resume from the run's checkpoints, which are set aside.
-        gpus: GPUs to use, which no other process then uses; None: all that are visible, whoever uses them.
+        gpus: GPUs of each node to use, which no other process then uses; None: all that are visible, whoever uses them.
+        nodes: nodes of the Slurm job that train the run together; None: one.
         device: `cpu` for the CPU on purpose; None: the recipe's.
         time_limit_min: the job's time limit, for schedulers that do not tell it to the job.
         log: becomes a link to train.log in `output`, which then gets everything that is printed.
@@ -64,7 +66,7 @@ def run(
         AmorlipError: if the settings are wrong, or do not fit the shards.
         signals.Interrupted (exit code 75): if it stopped with a checkpoint, or stopped waiting.
     """
-    slurm.become_step()
+    slurm.become_step(nodes or 1)
     run, limit = validate(Run, settings["run"], "settings"), Limit(time_limit_min)
     speed: dict[str, Any] = {
         "checkpoint_every_steps": checkpoint_every_steps,
@@ -78,9 +80,13 @@ def run(
     if defined and tasks is None:
         raise AmorlipError(f"--tasks is missing: the folder with the folder of {next(iter(defined))}")
     if not ranks.is_rank():
-        _prepare(output, limit, gpus, log, wait=wait)
-    if run.recipe.ranks > 1 and not ranks.is_rank():
-        sys.exit(_launch(run.recipe.ranks, output, log))
+        node = slurm.this_node(nodes or 1)
+        if node.number == 0:
+            _prepare(output, limit, log, wait=wait)
+        if gpus is not None:
+            devices.claim(gpus)
+        if run.recipe.ranks > 1:
+            sys.exit(_launch(run.recipe.ranks, node, output, log))
     stream = terminal.append_to(output / LOG) if log else None
     folders = {name: _task(name, keys, tasks / name) for name, keys in defined.items()} if tasks else {}
     from amorlip.training import loop
@@ -95,28 +101,26 @@ def run(
             raise
 
 
-def _launch(count: int, output: Path, log: Path | None) -> int:
-    """Start `count` ranks with this command; their exit code."""
+def _launch(count: int, node: slurm.Node, output: Path, log: Path | None) -> int:
+    """Start this node's part of `count` ranks with this command; their exit code."""
     from amorlip.training import launch
 
     try:
-        code = launch.launch(count, [sys.executable, "-m", "amorlip", *sys.argv[1:]])
+        code = launch.launch(count, [sys.executable, "-m", "amorlip", *sys.argv[1:]], node, output)
     finally:
         if log:  # as its ranks: after `scancel` nobody reads what a job prints
             terminal.append_to(output / LOG)
-    if code == signals.EXIT_CODE:
+    if code == signals.EXIT_CODE and node.number == 0:
         _requeue()
     return code
 
 
-def _prepare(output: Path, limit: Limit, count: int | None, log: Path | None, *, wait: bool) -> None:
-    """Before the first rank starts: the log's link, the end of another process that trains this run, and GPUs."""
+def _prepare(output: Path, limit: Limit, log: Path | None, *, wait: bool) -> None:
+    """Before the first rank starts: the log's link, and the end of another process that trains this run."""
     if log:
         terminal.link(log, output / LOG)
     if wait:
         _wait_for_other(output, limit)
-    if count is not None:
-        devices.claim(count)
 
 
 def _wait_for_other(output: Path, limit: Limit) -> None:

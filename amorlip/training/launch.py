@@ -1,4 +1,4 @@
-"""Starting the ranks of a run on this machine, with an exit code that says whether it may be started again."""
+"""Starting a run's ranks on this machine, with an exit code that says whether the run may be started again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import signal
 import socket
 import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amorlip.common import slurm
 from amorlip.common.errors import AmorlipError
+from amorlip.common.slurm import ALONE, Node
 from amorlip.training.ranks import LOST, RENDEZVOUS
 from amorlip.training.signals import EXIT_CODE, SIGNALS
 
@@ -26,14 +30,16 @@ LOOPBACK = "lo"
 """Network interface for gloo, where one of this name exists. Without it gloo looks up this machine's host name."""
 
 
-def launch(ranks: int, command: list[str]) -> int:
-    """Run `command` in `ranks` processes of this machine and return the exit code of the whole.
+def launch(ranks: int, command: list[str], node: Node = ALONE, shared: Path | None = None) -> int:
+    """Run `command` in this node's part of `ranks` processes and return the exit code of the whole.
 
     0; or 75 if a rank stopped with a checkpoint after a signal; or else the code of the first rank that failed and has
     told why, after which the others are ended. Signals are passed on to the ranks; after SIGTERM or SIGINT they have
     half a minute, and this process ignores further ones to the end of its life.
 
-    The ranks find each other through a file: torchrun's TCP store would look up the name of the loopback address.
+    The ranks find each other through a file: torchrun's TCP store would look up the name of the loopback address. With
+    several nodes it is in the folder `shared`, which all of them see; those after the first wait for it, without a
+    limit, since the first one may wait for another process.
     Raises AmorlipError if a rank was killed, or did not answer the others.
     """
     # imported here: it takes seconds, and a run of one rank does not need it
@@ -47,8 +53,9 @@ def launch(ranks: int, command: list[str]) -> int:
 
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # its default would end this process, and the ranks with it
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="amorlip-") as folder:
-        environments = {number: _environment(number, ranks, folder) for number in range(ranks)}
+    with tempfile.TemporaryDirectory(prefix="amorlip-") as folder, _rendezvous(node, shared or Path(folder)) as meeting:
+        here = ranks // node.count
+        environments = {n: _environment(n, here * node.number + n, ranks, meeting, node) for n in range(here)}
         arguments = dict.fromkeys(environments, tuple(command[1:]))
         try:
             processes = start_processes(
@@ -64,7 +71,27 @@ def launch(ranks: int, command: list[str]) -> int:
                 raise
         except SignalException as error:
             return EXIT_CODE if error.sigval in SIGNALS else 128 + error.sigval
-    return EXIT_CODE if EXIT_CODE in codes.values() else _failure(codes)
+    first = here * node.number
+    return EXIT_CODE if EXIT_CODE in codes.values() else _failure({first + n: code for n, code in codes.items()})
+
+
+@contextlib.contextmanager
+def _rendezvous(node: Node, folder: Path) -> Iterator[Path]:
+    """The path of the file through which the ranks find each other."""
+    if node.count == 1:
+        yield folder / "rendezvous"
+        return
+    path = folder / f"rendezvous-{slurm.step_name()}"
+    if node.number == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    while not path.exists():
+        time.sleep(POLL_S)
+    try:
+        yield path
+    finally:
+        if node.number == 0:
+            path.unlink(missing_ok=True)
 
 
 def _wait(processes: Any) -> dict[int, int]:
@@ -112,9 +139,9 @@ def _pass_on(processes: PContext) -> None:
         signal.signal(number, pass_on)
 
 
-def _environment(rank: int, ranks: int, folder: str) -> dict[str, str]:
+def _environment(local_rank: int, rank: int, ranks: int, meeting: Path, node: Node) -> dict[str, str]:
     """Environment variables of a rank, in addition to those of this process."""
-    variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, RENDEZVOUS: f"file://{folder}/rendezvous"}
-    if LOOPBACK in (name for _, name in socket.if_nameindex()):
+    variables = {"RANK": rank, "LOCAL_RANK": local_rank, "WORLD_SIZE": ranks, RENDEZVOUS: meeting.absolute().as_uri()}
+    if node.count == 1 and LOOPBACK in (name for _, name in socket.if_nameindex()):
         variables["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", LOOPBACK)
     return {name: str(value) for name, value in variables.items()}

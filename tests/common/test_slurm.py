@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from amorlip.common import slurm
+from amorlip.common.errors import AmorlipError
 from tests.helpers import programs
 
 BECOME = "from amorlip.common import slurm; slurm.become_step(); print('a task')"
@@ -54,6 +55,24 @@ def test_in_a_job_the_command_becomes_a_step_once(monkeypatch, tmp_path):
     said, calls = become(monkeypatch, tmp_path, **environment)
     assert said == "a task\n" and calls.count("\n") == 1
     assert calls.startswith("--overlap --nodes=1 --ntasks=1 --export=ALL --input=none --cpus-per-task=4 --gpus=2 ")
+
+
+def test_a_step_on_several_nodes_has_a_task_on_each():
+    options = slurm.step_options({"SLURM_CPUS_PER_TASK": "4", "SLURM_JOB_GPUS": "0,1"}, nodes=3)
+    assert options[:3] == ["--overlap", "--nodes=3", "--ntasks=3"] and "--ntasks-per-node=1" in options
+    assert options[-2:] == ["--cpus-per-task=4", "--gpus-per-node=2"]
+
+
+def test_each_task_knows_its_node(monkeypatch):
+    assert slurm.this_node(1) == slurm.ALONE
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    with pytest.raises(AmorlipError, match="set train_resources.nodes to 1 to train on this machine"):
+        slurm.this_node(2)
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert slurm.this_node(2) == slurm.Node(1, 2)
+    with pytest.raises(AmorlipError, match="3 nodes train together only"):
+        slurm.this_node(3)
 
 
 @pytest.mark.parametrize("environment", [{}, {"SLURM_JOB_ID": "7", "WORLD_SIZE": "2"}])

@@ -123,7 +123,10 @@ def test_a_marked_key_changes_the_settings_of_no_stage_but_those_that_show_it(ki
     for key in path:
         value = value[key]
     new = 4 if path[-1] == "cpus" else 0 if path[-1] == "gpus" else other(path[-1], annotation, value)
-    before, after = (stages(load(**changes)) for changes in ({}, {"overrides": {kind: {"demo": put(path, new)}}}))
+    # two nodes need two ranks
+    base = {"recipe": {"ranks": 2}, "train_resources": {"cpus": 2}} if path[-1] == "nodes" else {}
+    changed = merge(base, put(path, new))
+    before, after = (stages(load(overrides={kind: {"demo": keys}})) for keys in (base, changed))
     differing = {stage for stage in before if before[stage] != after[stage]}
     assert differing <= {"study_config", "table", "figure"}
 

@@ -183,6 +183,16 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
         ["train_resources.gpus: ranks is 1, but train_resources.gpus is 2"],
     ),
     (
+        "checks.check_gpus",
+        scale(recipe={"ranks": 4}, train_resources={"gpus": 4, "cpus": 4, "nodes": 2}),
+        ["train_resources.gpus: ranks is 4, but train_resources.gpus is 4 on each of 2 nodes"],
+    ),
+    (
+        "checks.check_nodes",
+        scale(recipe={"ranks": 4}, train_resources={"cpus": 4, "nodes": 3}),
+        ["train_resources.nodes: ranks is 4, but train_resources.nodes is 3; use a multiple of the nodes"],
+    ),
+    (
         "checks.check_cpus",
         recipe(ranks=2),
         ["recipe.ranks: ranks × threads_per_rank is 2, but train_resources.cpus is 1"],

@@ -88,6 +88,29 @@ def test_a_signal_to_one_rank_takes_all_along_and_loses_nothing(trained):
     assert files.sha256(resumed / "model.safetensors") == files.sha256(whole / "model.safetensors")
 
 
+NODE = """
+import sys
+from pathlib import Path
+from amorlip.common.slurm import Node
+from amorlip.training import launch
+sys.exit(launch.launch(2, [sys.executable, *sys.argv[3:]], Node(int(sys.argv[1]), 2), Path(sys.argv[2])))
+"""
+
+
+def test_two_nodes_train_as_one(trained, tmp_path):
+    """Two launches with a rank each, the second one first, find each other through a folder that both see."""
+    arguments = [tiny.__file__, json.dumps(run_of("clip", 2).model_dump()), str(trained[1].parent / "train")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "SLURM_JOB_ID": "7"}
+    nodes = []
+    for number in (1, 0):
+        command = [sys.executable, "-c", NODE, str(number), str(tmp_path / "shared"), *arguments, str(tmp_path / "run")]
+        nodes.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+    assert [node.wait(timeout=120) for node in nodes] == [0, 0]
+    weights = [files.sha256(folder / "model.safetensors") for folder in (tmp_path / "run", trained[2] / "clip")]
+    assert weights[0] == weights[1]
+    assert not list((tmp_path / "shared").iterdir())
+
+
 LAUNCH = """
 import sys
 import time

@@ -33,5 +33,6 @@ def test_jobs_ask_for_what_the_configuration_says(slurm: Slurm, tmp_path: Path):
     assert ("TresPerJob" in task, task["Partition"]) == (False, "cpu")
     assert not [comment for comment in jobs if "study_config" in comment], "a small rule was submitted"
     assert {job["JobName"].split("_")[0] for job in jobs.values()} == {"amorlip"}
+    assert train["NumNodes"] == "1"
     assert Path(train["StdOut"]).parent == tmp_path / "results/slurm_logs/rule_train/demo_clip-seed0"
     assert all((tmp_path / path).exists() for path in (RUN, TASK, CONFIGURATION)), said

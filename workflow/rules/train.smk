@@ -21,7 +21,12 @@ rule train:
         ENVIRONMENT
     threads: train_resource("cpus")
     resources:
-        gpu=train_resource("gpus"),
+        # one task a node; without tasks_per_gpu the executor would ask for the tasks on each GPU
+        nodes=train_resource("nodes"),
+        tasks=train_resource("nodes"),
+        tasks_per_gpu=0,
+        gpu=lambda wildcards: train_resource("gpus")(wildcards) * train_resource("nodes")(wildcards),
+        gpus_per_node=train_resource("gpus"),
         mem_mb=train_resource("mem_mb"),
         runtime=train_resource("runtime_min"),
         device=lambda wildcards: run_of(wildcards).recipe.device,
@@ -38,5 +43,6 @@ rule train:
         "exec amorlip train --settings {params.settings:q} --shards {params.shards:q} --output {params.folder:q}"
         " --tasks {params.tasks:q} --workers {resources.loader_workers}"
         " --checkpoint-every-steps {resources.checkpoint_every_steps}"
-        " --checkpoint-every-minutes {resources.checkpoint_every_minutes} --gpus {resources.gpu} --device {resources.device}"
+        " --checkpoint-every-minutes {resources.checkpoint_every_minutes}"
+        " --gpus {resources.gpus_per_node} --nodes {resources.nodes} --device {resources.device}"
         f" --log {{log:q}} --wait{TIME_LIMIT}"
