@@ -53,7 +53,7 @@ def launch(ranks: int, command: list[str], node: Node = ALONE, shared: Path | No
 
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # its default would end this process, and the ranks with it
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="amorlip-") as folder, _rendezvous(node, shared or Path(folder)) as meeting:
+    with tempfile.TemporaryDirectory(prefix="amorlip-") as folder, _rendezvous(node, Path(folder), shared) as meeting:
         here = ranks // node.count
         environments = {n: _environment(n, here * node.number + n, ranks, meeting, node) for n in range(here)}
         arguments = dict.fromkeys(environments, tuple(command[1:]))
@@ -76,14 +76,14 @@ def launch(ranks: int, command: list[str], node: Node = ALONE, shared: Path | No
 
 
 @contextlib.contextmanager
-def _rendezvous(node: Node, folder: Path) -> Iterator[Path]:
-    """The path of the file through which the ranks find each other."""
-    if node.count == 1:
-        yield folder / "rendezvous"
+def _rendezvous(node: Node, own: Path, shared: Path | None) -> Iterator[Path]:
+    """The path of the file through which the ranks find each other: in this node's `own` folder, or in `shared`."""
+    if node.count == 1 or shared is None:
+        yield own / "rendezvous"
         return
-    path = folder / f"rendezvous-{slurm.step_name()}"
+    path = shared / f"rendezvous-{slurm.step_name()}"
     if node.number == 0:
-        folder.mkdir(parents=True, exist_ok=True)
+        shared.mkdir(parents=True, exist_ok=True)
         path.touch()
     while not path.exists():
         time.sleep(POLL_S)
