@@ -17,6 +17,8 @@ __all__ = ["server"]
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 # A shell's background jobs ignore it, and so would this process and those that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# `nohup` ignores it likewise.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

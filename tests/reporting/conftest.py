@@ -110,6 +110,19 @@ class FakeStudy:
             fields["metrics"] = self.metrics() if experiment.kind == "figure" else []
         return {"table": TableSettings, "figure": FigureSettings}[experiment.kind](experiment=experiment, **fields)
 
+    def filled(self, function: str) -> tuple[dict, dict]:
+        """Options and settings with which a figure shows all runs."""
+        if function == "sweep":
+            names = dict.fromkeys(run.variant or run.method for run in self.runs)
+            return {"values": {name: (place + 9) / 10 for place, name in enumerate(names)}}, {}
+        if function == "reproduction":
+            rows = dict.fromkeys((run.scale, run.method, run.variant or "") for run in self.runs)
+            lines = [f"{','.join(row)},{task},12,percent" for row in rows for task in self.benchmark.tasks]
+            path = self.folder / "published.csv"
+            path.write_text("\n".join(["scale,method,variant,column,value,unit", *lines]))
+            return {}, {"published": path}
+        return {}, {}
+
     def evaluation(self, run: RunLabel, task: str, value: float | None) -> Path:
         """Write one evaluation."""
         name = "-".join(filter(None, (run.method, run.variant, f"seed{run.seed}")))

@@ -244,15 +244,21 @@ def test_a_figure_shows_them_all(study, tmp_path, capsys, function):
     """As titles of variants in the legend, or, where each variant would be a panel, of tasks."""
     texts = list(TEXTS.values())
     fake = study(variants=tuple(texts), epochs=1, log_every_steps=10)
-    if function == "difference_to_baseline":
-        fake = study(scales=("a", "b"), title_of_scales=TEXTS["punctuation"] + " SCALE")
+    if function in ("difference_to_baseline", "sweep"):
+        # a sweep's panel has its scale's title, too, if there are several
+        scales = ("a",) if function == "sweep" else ("a", "b")
+        fake = study(scales=scales, title_of_scales=TEXTS["punctuation"] + " SCALE")
         task = fake.benchmark.tasks["digits"]
         tasks = {f"t{number}": task.model_copy(update={"title": text}) for number, text in enumerate(texts)}
         fake.benchmark = fake.benchmark.model_copy(update={"tasks": tasks, "averages": {}, "columns": []})
         fake.title_of_methods = {"clip": TEXTS["two dollars"], "amorlip_l2log": TEXTS["broken mathematics"]}
-    settings = fake.shown(Experiment(kind="figure", function=function, title="t", caption="c"))
+    chosen, fields = fake.filled(function)
+    if function == "sweep":
+        chosen["columns"] = list(fake.benchmark.tasks)
+    experiment = Experiment(kind="figure", function=function, title="t", caption="c", options=chosen)
+    settings = fake.shown(experiment, **fields)
     with style.context(settings.style):
-        figure = figures.FUNCTIONS[function](settings, options.options_type("figure", function)())
+        figure = figures.FUNCTIONS[function](settings, options.options_type("figure", function)(**chosen))
         style.save(figure, {form: tmp_path / f"x.{form}" for form in ("png", "pdf")}, 50)
         parts = figure.findobj(Text)
     assert not [part for part in parts if part.get_parse_math()]

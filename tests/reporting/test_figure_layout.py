@@ -27,23 +27,9 @@ UNBROKEN = "amorlip_l2log_combined_normalizer_T_online_of_{}_steps_and_networks_
 WIDE = "対照学習の正規化を償却したモデルの第{}版、前のエポックのネットワークを使う"
 
 
-def filled(study, function: str, folder) -> tuple[dict, dict]:
-    """Options and settings with which a figure shows all runs of a study."""
-    if function == "sweep":
-        names = dict.fromkeys(run.variant or run.method for run in study.runs)
-        return {"values": {name: (place + 9) / 10 for place, name in enumerate(names)}}, {}
-    if function == "reproduction":
-        lines = {f"{run.scale},{run.method},{run.variant or ''},{task},12,percent": None
-                 for run in study.runs for task in study.benchmark.tasks}  # fmt: skip
-        path = folder / "published.csv"
-        path.write_text("\n".join(["scale,method,variant,column,value,unit", *lines]))
-        return {}, {"published": path}
-    return {}, {}
-
-
 def draw(study, function: str, folder, forms=("png",)) -> tuple[Figure, list[tuple[str, str, object]]]:
     """The figure, and file format, text and box [pixels] of each text in each of its files."""
-    chosen, fields = filled(study, function, folder)
+    chosen, fields = study.filled(function)
     experiment = Experiment(
         kind="figure", function=function, title="A figure", caption="What it shows.", options=chosen
     )
