@@ -46,7 +46,7 @@ def pin(study: Study, results: Path) -> list[str]:
             if (pinned := getattr(source.given, key)) is not None:
                 raise AmorlipError(
                     f"{shown_path(source.file)}: {'.'.join(map(str, source.place))}.{key} is {pinned}, but what was"
-                    f" fetched has {value}; delete the key to pin it anew"
+                    f" fetched has {value}; delete the key to pin it again"
                 )
         if new:
             changes.setdefault(source.file, {})[source.place] = new

@@ -71,8 +71,8 @@ def run(
     speed: dict[str, Any] = {
         "checkpoint_every_steps": checkpoint_every_steps,
         "checkpoint_every_minutes": checkpoint_every_minutes,
+        "device": device,
     }
-    speed["device"] = device
     run = _with_speed(run, workers, speed)
     if run.recipe.device == "cpu":
         devices.hide()

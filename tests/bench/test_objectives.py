@@ -89,7 +89,7 @@ def test_cases_are_chosen_by_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize("t_online", [0, 1])
 @pytest.mark.parametrize("method", OBJECTIVES)
 def test_on_a_gpu_a_step_has_all_tensors_there_and_waits_for_none(monkeypatch, method, t_online):
-    """From the first step on, which is no step that replaces NeuCLIP's prototypes."""
+    """From the first step on, although NeuCLIP's prototypes are not due to be replaced in it."""
     few, create = {"neuclip": {"prototypes": 24, "t_u": 2}}, bench.registry.create
     monkeypatch.setattr(
         bench.registry, "create", lambda name, keys, context: create(name, few.get(name, keys), context)

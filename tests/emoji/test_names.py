@@ -118,7 +118,7 @@ def test_a_code_that_is_none_does_not_become_a_path(tmp_path, hexcode):
     (tmp_path / "meta" / "unicode-names.json").write_text("{}")
     entry = {"label": "a", "hexcode": hexcode, "group": 0, "subgroup": 0}
     (tmp_path / "en" / "data.json").write_text(json.dumps([entry]))
-    with pytest.raises(AmorlipError, match="is no code of an emoji"):
+    with pytest.raises(AmorlipError, match="is not the code of an emoji"):
         read_emoji(tmp_path)
 
 
