@@ -73,8 +73,8 @@ class SyntheticPairs:
 def _captions(count: int, model: CLIP, generator: torch.Generator) -> Tensor:
     """Random tokens (count, L) of captions that are as long as those of web images, with end token and padding.
 
-    CC12M's have 20.2 ± 16.3 words (arXiv 2102.08981), here from a log-normal distribution; a word has about
-    1.3 tokens.
+    20.2 ± 16.3 words, from a log-normal distribution, with about 1.3 tokens each; these numbers for CC12M (arXiv
+    2102.08981) are unverified.
     """
     words = torch.empty(count, 1).log_normal_(2.755, 0.708, generator=generator)
     ends = (2 + 1.3 * words).long().clamp(3, model.context_length) - 1

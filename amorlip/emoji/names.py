@@ -66,7 +66,8 @@ def read_emoji(package: Path) -> list[Emoji]:
         if group == "component":
             continue
         if not re.fullmatch(HEXCODE, str(entry.get("hexcode"))):
-            raise AmorlipError(f"{package}: '{entry.get('hexcode')}' is not the code of an emoji; delete it and run again")
+            code = entry.get("hexcode")
+            raise AmorlipError(f"{package}: '{code}' is not the code of an emoji; delete it and run again")
         found.append(
             Emoji(
                 hexcode=entry["hexcode"],
