@@ -28,12 +28,15 @@ from pathlib import Path
 import psutil
 import yaml
 
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, slurm_database
+from tests.helpers.slurm_database import program
 
 CONFIGURATION = Path("/etc/slurm")
 LOCK = Path("/tmp/slurm.lock")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 FILES = ("slurm.conf", "gres.conf", "cgroup.conf")
+LINKS = (*FILES, slurm_database.CONFIGURATION)
+CLUSTER = "amorlip"
 MARK = "# written by tests/helpers/slurm.py\n"
 NODES = ("node1", "node2", "node3")
 CPUS = 8
@@ -45,7 +48,7 @@ PATIENCE_S = 400
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 SLURM_CONF = """\
-ClusterName=amorlip
+ClusterName={cluster}
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
@@ -71,9 +74,7 @@ SlurmdTimeout=15
 KillWait={kill_wait_s}
 MinJobAge=900
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0,sched_min_interval=0
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-JobCompType=jobcomp/none
+{accounting}JobCompType=jobcomp/none
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 {nodes}
@@ -82,6 +83,7 @@ PartitionName=cpu  Nodes=ALL MaxTime=2880 PriorityTier=5 PreemptMode=OFF State=U
 PartitionName=low  Nodes=node1,node2 MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE State=UP
 PartitionName=high Nodes=node1,node2 MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF State=UP
 """
+NO_ACCOUNTING = "JobAcctGatherType=jobacct_gather/none\nAccountingStorageType=accounting_storage/none\n"
 NODE = (
     "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
     "CPUs={cpus} RealMemory={memory_mb} Gres=gpu:{gpus}"
@@ -93,7 +95,7 @@ def missing() -> str | None:
     """Why no Slurm can be started here, or None."""
     if os.geteuid() != 0:
         return "only root can start Slurm"
-    if absent := [program for program in PROGRAMS if _program(program) is None]:
+    if absent := [name for name in PROGRAMS if program(name) is None]:
         return f"not installed: {', '.join(absent)}; apt-get install slurmctld slurmd slurm-client munge"
     path = CONFIGURATION / "slurm.conf"
     if path.exists() and not _ours(path):
@@ -102,12 +104,17 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def running(*, kill_wait_s: int = 20) -> Iterator[Slurm]:
-    """A started Slurm; waits while another process of this machine runs one. `kill_wait_s`: from SIGTERM to SIGKILL."""
+def running(*, kill_wait_s: int = 20, accounting: bool = False) -> Iterator[Slurm]:
+    """A started Slurm; waits while another process of this machine runs one.
+
+    Args:
+        kill_wait_s: from SIGTERM to SIGKILL.
+        accounting: with Slurm's database, where root has one account; see tests.helpers.slurm_database.
+    """
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _stop_leftovers()
-        slurm = Slurm(Path(tempfile.mkdtemp(prefix="slurm-")), kill_wait_s)
+        slurm = Slurm(Path(tempfile.mkdtemp(prefix="slurm-")), kill_wait_s, accounting)
         try:
             slurm.start()
             yield slurm
@@ -118,8 +125,9 @@ def running(*, kill_wait_s: int = 20) -> Iterator[Slurm]:
 class Slurm:
     """Daemons and files of one Slurm. `folder` holds its logs until it is stopped."""
 
-    def __init__(self, folder: Path, kill_wait_s: int) -> None:
+    def __init__(self, folder: Path, kill_wait_s: int, accounting: bool) -> None:
         self.folder = folder
+        self.accounting = accounting
         self.proctrack = "cgroup" if os.access(FREEZER / "tasks", os.W_OK) else "linuxproc"
         self._write(kill_wait_s)
 
@@ -135,10 +143,12 @@ class Slurm:
         ]
         texts = (
             SLURM_CONF.format(
+                cluster=CLUSTER,
                 host=host,
                 folder=self.folder,
                 proctrack=self.proctrack,
                 nodes="\n".join(nodes),
+                accounting=slurm_database.settings(self.folder) if self.accounting else NO_ACCOUNTING,
                 kill_wait_s=kill_wait_s,
             ),
             "\n".join(gres) + "\n",
@@ -146,6 +156,8 @@ class Slurm:
         )
         for name, text in zip(FILES, texts, strict=True):
             (self.folder / name).write_text(MARK + text)
+        if self.accounting:
+            slurm_database.write(self.folder, MARK)
         (self.folder / "state").mkdir()
         key = self.folder / "munge.key"
         key.touch(mode=0o400)
@@ -154,14 +166,20 @@ class Slurm:
     def start(self) -> None:
         """Returns when every node is idle."""
         CONFIGURATION.mkdir(exist_ok=True)
-        for name in FILES:
+        for name in LINKS:
             (CONFIGURATION / name).unlink(missing_ok=True)
-            (CONFIGURATION / name).symlink_to(self.folder / name)
+            if (self.folder / name).exists():
+                (CONFIGURATION / name).symlink_to(self.folder / name)
         # as root, which munged warns of: a throw-away key in a private folder
         self._spawn("munged", "--force", *(f"--{kind}={self.folder}/munge.{end}" for kind, end in MUNGE))
         self._wait(lambda: (self.folder / "munge.socket").exists(), "munged")
+        if self.accounting:
+            slurm_database.start(self.folder)
         self._spawn("slurmctld")
         self._wait(lambda: "is UP" in _said("scontrol", "ping"), "slurmctld")
+        if self.accounting:
+            self._wait(lambda: CLUSTER in _said("sacctmgr", "--noheader", "list", "cluster"), "slurmdbd")
+            slurm_database.add_account()
         for node in NODES:
             self.start_node(node)
         self._wait(lambda: all(state.startswith("IDLE") for state in self.node_states().values()), "slurmd")
@@ -189,7 +207,7 @@ class Slurm:
             with contextlib.suppress(TimeoutError):
                 self._wait(lambda: not self.queue(), "jobs", timeout_s=30)
         _stop(self.folder)
-        for name in FILES:
+        for name in LINKS:
             if _ours(CONFIGURATION / name):
                 (CONFIGURATION / name).unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -207,9 +225,9 @@ class Slurm:
         nodes = [_fields(line) for line in _said("scontrol", "show", "node", "-o").splitlines()]
         return {node["NodeName"]: node["State"] for node in nodes if "NodeName" in node}
 
-    def _spawn(self, program: str, *arguments: str) -> None:
-        done = subprocess.run([str(_program(program)), *arguments], capture_output=True, text=True)
-        assert done.returncode == 0, f"{program}: {done.stderr}"
+    def _spawn(self, name: str, *arguments: str) -> None:
+        done = subprocess.run([str(program(name)), *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, f"{name}: {done.stderr}"
 
     def _wait(self, done: Callable[[], bool], what: str, timeout_s: int = TIMEOUT_S) -> None:
         end = time.monotonic() + timeout_s
@@ -235,10 +253,11 @@ def until(done: Callable[[], bool], what: str | Callable[[], str], timeout_s: fl
         time.sleep(0.3)
 
 
-def profile_options(folder: Path) -> list[str]:
-    """The Slurm profile as in the documentation, and a site like two-partitions.yaml, without its account."""
+def profile_options(folder: Path, *, accounting: bool = False) -> list[str]:
+    """The Slurm profile as in the documentation, and a site like two-partitions.yaml."""
     site = yaml.safe_load((REPOSITORY / "slurm/two-partitions.yaml").read_text())
-    del site["default-resources"]["slurm_account"]  # Slurm refuses accounts where it has no database
+    if not accounting:
+        del site["default-resources"]["slurm_account"]  # Slurm refuses accounts where it has no database
     file = folder / "site.yaml"
     # jobs begin at once, so the first look at them need not be after 40 s
     file.write_text(yaml.safe_dump({**site, "slurm-init-seconds-before-status-checks": 5, "latency-wait": 10}))
@@ -246,10 +265,6 @@ def profile_options(folder: Path) -> list[str]:
 
 
 MUNGE = (("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed"))
-
-
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 
 
 def _ours(path: Path) -> bool:

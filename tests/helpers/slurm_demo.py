@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from amorlip.common.files import sha256
-from tests.helpers import slurm
+from tests.helpers import slurm, slurm_database
 
 LOCAL, REMOTE = Path("results/demo"), Path("results/slurm_demo")
-COMMAND = [
-    "snakemake", "--profile", "slurm", "--configfile", "tests/helpers/slurm_demo.yaml",
-    "--slurm-init-seconds-before-status-checks", "5",
-]  # fmt: skip
+COMMAND = ["snakemake", "--configfile", "tests/helpers/slurm_demo.yaml"]
 
 
 def different(local: Path, remote: Path) -> list[str]:
@@ -31,9 +29,13 @@ def main() -> int:
     """Exit code 0 where every number is that of the local run."""
     if reason := slurm.missing():
         sys.exit(f"no Slurm: {reason}")
-    with slurm.running() as started:
-        if code := subprocess.run(COMMAND).returncode:
+    accounting = slurm_database.missing() is None
+    with tempfile.TemporaryDirectory() as folder, slurm.running(accounting=accounting) as started:
+        options = slurm.profile_options(Path(folder), accounting=accounting)
+        if code := subprocess.run([*COMMAND, *options]).returncode:
             return code
+        if accounting:
+            subprocess.run(["sacct", "--allocations", "--format=JobID,Account,State,Elapsed,Comment%60"], check=True)
         partitions = sorted(f"{job['Comment']}: {job.get('TresPerJob', 'no GPU')}" for job in started.jobs().values())
     print(*partitions, sep="\n")
     found = different(LOCAL, REMOTE)
