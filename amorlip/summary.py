@@ -26,7 +26,7 @@ def table_text(study: Study, path: Path) -> list[str]:
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("method")]
+        rows = [row for row in csv.DictReader(file) if row.get("method") and row.get("view") in (None, "ours")]
     several = len({row.get("scale") for row in rows if row.get("scale")}) > 1
     heads = [" ".join(part for part in (row.get("scale") if several else "", row["method"], row.get("variant")) if part)
              for row in rows]  # fmt: skip

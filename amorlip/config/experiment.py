@@ -56,6 +56,25 @@ class BestOf(Section):
     """The task or average that decides, by the mean over seeds; null: the last column of the table."""
 
 
+class Heads(Section):
+    """Words of a table that the benchmark and the methods do not name."""
+
+    scale: str = "Scale"
+    """Over the scales."""
+    method: str = "Method"
+    """Over the methods."""
+    cost_group: str = "Training"
+    """Over the column of `cost`."""
+    cost: str | None = None
+    """Of the column of `cost`; null: its quantity."""
+    ours: str = "Measured here"
+    """Of the first view, where there are three."""
+    published: str = "Published"
+    """Of the view of published numbers."""
+    difference: str = "Measured here minus published"
+    """Of the view of differences."""
+
+
 class Comparison(Section):
     """Table `comparison`: one row per method, the benchmark's columns, best and second best marked."""
 
@@ -63,10 +82,11 @@ class Comparison(Section):
     """Keys of tasks or averages to show, under the headings of the benchmark's groups, then those without a group;
     null: all columns of the benchmark."""
     published: Name | None = None
-    """File in paper/ (without .csv) whose rows are shown next to those measured here, for scales of the same name."""
+    """File in paper/ (without .csv), for scales of the same name. The table then has three views: what was measured
+    here, what was published, and the difference."""
     later_work: Name | None = None
-    """File in paper/ (without .csv) with results of other authors' own runs, shown in a block of its own after each
-    scale of the same name."""
+    """File in paper/ (without .csv) with results of other authors' own runs, shown in a block of its own in the
+    view of published numbers, after the scale of the same name."""
     cost: Literal["step_time", "memory"] | None = None
     """A last column: how much more time a training step takes, or how much more memory training takes, than the
     `baseline` method's. From the runs' provenance.json."""
@@ -75,6 +95,8 @@ class Comparison(Section):
     left out."""
     notes: list[str] = []
     """Sentences to add under the table."""
+    heads: Heads = Heads()
+    """Titles of views and headings."""
 
 
 class AccuracyOverEpochs(Section):

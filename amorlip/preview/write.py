@@ -16,7 +16,7 @@ from amorlip.config.load import read_yaml, validate
 from amorlip.config.run import Run
 from amorlip.preview import result_files, scores
 from amorlip.preview.scores import StandIn
-from amorlip.reporting import figures, tables
+from amorlip.reporting import figures, tables, views
 from amorlip.reporting.evaluations import chosen_columns, column_title
 from amorlip.reporting.runs import ROW, RowKey
 from amorlip.study import Study, load_study
@@ -111,20 +111,20 @@ class _Preview:
         return list(outputs.values())
 
     def _made_up(self, name: str) -> list[str]:
-        """One sentence for each shown column that has made-up numbers, or one for all of them."""
+        """One sentence for the shown columns that are made up in the same rows, or one for everything."""
         options, benchmark = self.study.options[name], self.study.benchmark
         if isinstance(options, Reproduction):
             return []
         if not isinstance(options, Comparison | GainOverBaseline):
             return ["Synthetic: all of it."]
         titles = {result_files.row_of(run): title for title, run in self.study.experiment_runs(name)}
-        found = []
+        columns: dict[str, list[str]] = {}
         for column in _columns(options, benchmark):
             rows = [title for row, title in titles.items() if not self._is_printed(row, column)]
             if rows:
-                which = "all rows" if len(rows) == len(titles) else ", ".join(dict.fromkeys(rows))
-                found.append(f"Synthetic: {column_title(benchmark, column)} of {which}.")
-        return found
+                which = "all rows" if len(rows) == len(titles) else "; ".join(dict.fromkeys(rows))
+                columns.setdefault(which, []).append(column_title(benchmark, column))
+        return [f"Synthetic: {', '.join(names)} of {rows}." for rows, names in columns.items()]
 
     def _is_printed(self, row: RowKey, column: str) -> bool:
         return column in self.stand_ins[row].published
@@ -133,10 +133,10 @@ class _Preview:
         """Add the column `synthetic` to a csv file: the made-up columns of each row."""
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
         known = [*self.study.benchmark.tasks, *self.study.benchmark.averages]
-        marks = []
-        for row in frame[ROW].itertuples(index=False):
+        marks, views_of_rows = [], frame.get("view", pd.Series(views.OURS, frame.index))
+        for row, view in zip(frame[ROW].itertuples(index=False), views_of_rows, strict=True):
             key = (row[0], row[1], row[2])
-            names = known if key in self.stand_ins else []
+            names = known if key in self.stand_ins and view == views.OURS else []
             marks.append("all" if everything else " ".join(name for name in names if not self._is_printed(key, name)))
         files.write_text(path, frame.assign(synthetic=marks).to_csv(index=False, lineterminator="\n"))
 

@@ -11,7 +11,7 @@ from amorlip.config.benchmark import Benchmark
 from amorlip.config.display import RunLabel, TableSettings
 from amorlip.config.experiment import Comparison
 from amorlip.config.selection import EXTERNAL
-from amorlip.reporting import best_of, cost_column, notes
+from amorlip.reporting import best_of, cost, cost_column, notes, views
 from amorlip.reporting.evaluations import (
     Summary,
     chance,
@@ -24,14 +24,17 @@ from amorlip.reporting.evaluations import (
 from amorlip.reporting.metric_names import short_name
 from amorlip.reporting.published import LaterWork, read_later_work, read_published
 from amorlip.reporting.runs import ROW, RowKey, by_row, scale_titles
-from amorlip.reporting.table_layout import MISSING, Block, Cell, Layout, Row
+from amorlip.reporting.table_layout import MISSING, Block, Cell, Layout, Row, View
 
 DECIMALS = 2
 """Of a percentage. Best and second best are decided on what is printed, so ties share a mark."""
 
 
 def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple[pd.DataFrame, Layout]:
-    """Scales × methods, mean over seeds, in percent; best and second best of each scale marked; chance on top."""
+    """Scales × methods, mean over seeds, in percent; best and second best of each scale marked; chance on top.
+
+    With published numbers, there are three views: ours, theirs, and the difference.
+    """
     benchmark, runs = settings.benchmark, settings.runs
     measured = scores(read_evaluations(settings.evaluations, runs, benchmark), runs, benchmark)
     summary = summarize(measured)
@@ -39,8 +42,7 @@ def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple
     groups = _groups(benchmark, options.columns)
     columns = [column for _, members in groups for column in members]
     chosen = best_of.choose(runs, summary, options.best_of, benchmark, columns[-1])
-    published = _published(settings, options, columns)
-    published |= {key: published[first] for key, first in chosen.first.items() if first in published}
+    published = _published(settings, options, chosen, list(summary.mean.columns))
     blocks = [Block("", [Row("Chance", [Cell(_percent(guessing[column], "")) for column in columns], "chance")])]
     later = {} if settings.later_work is None else read_later_work(settings.later_work, columns)
     for scale, title in scale_titles(runs).items():
@@ -53,20 +55,25 @@ def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple
         groups=[(title, len(members)) for title, members in groups],
         columns=[column_title(benchmark, column) for column in columns],
         metrics=[_metric(benchmark, column) for column in columns],
-        blocks=blocks,
-        notes=[
+        views=[View(blocks, [
             *notes.on_values(benchmark, chosen.runs, summary, columns),
             *notes.on_missing_runs(name, settings, summary),
             *chosen.notes,
             *notes.on_missing_tasks(benchmark, missing_tasks(settings.evaluations, benchmark)),
-            *notes.on_published_rows(blocks),
-            *(notes.on_later_work(later[scale]) for scale in scale_titles(runs) if scale in later),
             *(notes.on_corpus(path, settings.corpora) for path in settings.manifests),
             *options.notes,
-        ],
-    )
+        ])],
+        heads=(options.heads.scale, options.heads.method),
+    )  # fmt: skip
     table = _tidy(measured, summary, guessing)
-    return (table, layout) if options.cost is None else cost_column.add(table, layout, settings, options.cost)
+    if options.cost is not None:
+        table, layout = cost_column.add(table, layout, settings, options.cost, options.heads)
+    on_published = [
+        *notes.on_published_rows(blocks),
+        *(notes.on_later_work(later[scale]) for scale in scale_titles(runs) if scale in later),
+    ]
+    percent = {key: {column: 100 * value for column, value in row.items()} for key, row in published.items()}
+    return views.tidy(table, percent), views.split(layout, options.heads, on_published, DECIMALS)
 
 
 def _groups(benchmark: Benchmark, wanted: list[str] | None) -> list[tuple[str, list[str]]]:
@@ -119,22 +126,27 @@ def _scale_rows(
         keys.items(), percent.to_numpy().tolist(), std.to_numpy().tolist(), places.to_numpy().tolist(), strict=True
     ):
         cells = [
-            Cell(_percent(mean, MISSING), _percent(spread, ""), mark)
+            Cell(_percent(mean, MISSING), _percent(spread, ""), mark, mean)
             for mean, spread, mark in zip(means, spreads, marks, strict=True)
         ]
         rows.append(Row(group[0].title, cells, origin=_origin(scale, key, group), key=key))
         if printed := published.get(key):
-            cells = [Cell(_percent(100 * printed.get(column, math.nan), MISSING)) for column in columns]
-            rows.append(Row(f"{group[0].title}, published", cells, "published", key=key))
+            cells = [_printed(printed, column, MISSING) for column in columns]
+            rows.append(Row(group[0].title, cells, "published", key=key))
     return rows
 
 
 def _later_block(scale_title: str, later: LaterWork, columns: list[str]) -> Block:
     rows = [
-        Row(title, [Cell(_percent(100 * printed.get(column, math.nan), "")) for column in columns], "published")
+        Row(title, [_printed(printed, column, "") for column in columns], "published")
         for title, printed in later.rows.items()
     ]
     return Block(f"{scale_title}, runs by {later.source}", rows)
+
+
+def _printed(printed: dict[str, float], column: str, missing: str) -> Cell:
+    value = 100 * printed.get(column, math.nan)
+    return Cell(_percent(value, missing), value=value)
 
 
 def _origin(scale: str, key: RowKey, group: list[RunLabel]) -> str:
@@ -147,12 +159,18 @@ def _percent(value: float, missing: str) -> str:
     return missing if math.isnan(value) else f"{value:.{DECIMALS}f}"
 
 
-def _published(settings: TableSettings, options: Comparison, columns: list[str]) -> dict[RowKey, dict[str, float]]:
+def _published(
+    settings: TableSettings, options: Comparison, chosen: best_of.Chosen, columns: list[str]
+) -> dict[RowKey, dict[str, float]]:
+    """Published numbers of the shown rows; a row of the best of several methods has those of the first of them."""
     if options.published is None:
         return {}
     if settings.published is None:
         raise AmorlipError(f"options.published: the file of '{options.published}' was not given")
-    return read_published(settings.published, columns)
+    wanted = columns if options.cost is None else [*columns, cost.column(options.cost)]
+    published = read_published(settings.published, wanted)
+    keys = {run.row: chosen.first.get(run.row, run.row) for run in chosen.runs}
+    return {key: published[named] for key, named in keys.items() if named in published}
 
 
 def _tidy(measured: pd.DataFrame, summary: Summary, guessing: dict[str, float]) -> pd.DataFrame:

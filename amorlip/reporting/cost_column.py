@@ -8,17 +8,18 @@ from dataclasses import replace
 import pandas as pd
 
 from amorlip.config.display import TableSettings
+from amorlip.config.experiment import Heads
 from amorlip.reporting import cost
 from amorlip.reporting.cost import Cost
 from amorlip.reporting.published import read_published
 from amorlip.reporting.runs import ROW, RowKey
-from amorlip.reporting.table_layout import MISSING, Cell, Layout, Row
+from amorlip.reporting.table_layout import MISSING, Cell, Layout, Row, View
 
 DECIMALS = 2
 
 
 def add(
-    table: pd.DataFrame, layout: Layout, settings: TableSettings, quantity: cost.Quantity
+    table: pd.DataFrame, layout: Layout, settings: TableSettings, quantity: cost.Quantity, heads: Heads
 ) -> tuple[pd.DataFrame, Layout]:
     """The csv file's frame with two more columns, the cost and what it is over the baseline's; the layout with one."""
     baseline = settings.experiment.baseline
@@ -31,30 +32,34 @@ def add(
             cost.column(quantity): [math.nan if one is None else one.over_baseline for one in known],
         }
     )
-    notes = [*layout.notes, *cost.notes(spent, settings.runs, baseline, quantity)]
-    return table, replace(_with_column(layout, settings, quantity, spent), notes=notes)
+    notes = cost.notes(spent, settings.runs, baseline, quantity)
+    return table, _with_column(layout, settings, quantity, spent, heads, notes)
 
 
-def _with_column(layout: Layout, settings: TableSettings, quantity: cost.Quantity, spent: dict[RowKey, Cost]) -> Layout:
+def _with_column(
+    layout: Layout, settings: TableSettings, quantity: cost.Quantity, spent: dict[RowKey, Cost], heads: Heads,
+    notes: list[str],
+) -> Layout:  # fmt: skip
     column = cost.column(quantity)
     printed = {} if settings.published is None else read_published(settings.published, [column])
 
-    def text(row: Row) -> str:
+    def cell(row: Row) -> Cell:
         if row.key is None:
-            return ""
+            return Cell()
         if row.kind == "measured":
-            return cost.text(spent[row.key], DECIMALS, MISSING)
-        value = printed.get(row.key, {}).get(column)
-        return MISSING if value is None else f"{100 * value:.{DECIMALS}f}"
+            return Cell(cost.text(spent[row.key], DECIMALS, MISSING), value=spent[row.key].over_baseline)
+        value = 100 * printed.get(row.key, {}).get(column, math.nan)
+        return Cell(MISSING if math.isnan(value) else f"{value:.{DECIMALS}f}", value=value)
 
+    (view,) = layout.views
     blocks = [
-        replace(block, rows=[replace(row, cells=[*row.cells, Cell(text(row))]) for row in block.rows])
-        for block in layout.blocks
+        replace(block, rows=[replace(row, cells=[*row.cells, cell(row)]) for row in block.rows])
+        for block in view.blocks
     ]
     return replace(
         layout,
-        groups=[*layout.groups, ("Training", 1)],
-        columns=[*layout.columns, cost.TITLES[quantity]],
+        groups=[*layout.groups, (heads.cost_group, 1)],
+        columns=[*layout.columns, heads.cost or cost.TITLES[quantity]],
         metrics=[*layout.metrics, "% more"],
-        blocks=blocks,
+        views=[View(blocks, [*view.notes, *notes])],
     )

@@ -9,7 +9,7 @@ from amorlip.config.display import TableSettings
 from amorlip.config.experiment import EpochsToAccuracy
 from amorlip.reporting.metric_names import short_name
 from amorlip.reporting.runs import ROW, RowKey, by_row, scale_titles
-from amorlip.reporting.table_layout import MISSING, Block, Cell, Layout, Row
+from amorlip.reporting.table_layout import MISSING, Block, Cell, Layout, Row, View
 from amorlip.reporting.training_metrics import over_seeds, read_training_metrics
 
 COLUMNS = {"final": "Final score", "reached": "Reached in epoch", "epochs": "Of epochs", "ahead": "Ahead from epoch on"}
@@ -30,19 +30,19 @@ def epochs_to_accuracy(name: str, settings: TableSettings, options: EpochsToAccu
         for scale, title in scale_titles(settings.runs).items()
     ]
     shown = settings.benchmark.tasks[task].title if task else "no task"
+    notes = [
+        f"Final score: of the row's method after its last epoch, on {shown}, in percent; means over seeds.",
+        f"Reached in epoch: the first one after which {followed} scores at least as much.",
+        f"Ahead from epoch on: the first one after which {followed} is ahead at the end of every epoch.",
+        f"{MISSING}: it is not.",
+    ]
     layout = Layout(
         name=name,
         title=settings.experiment.title,
         groups=[("Other method", 1), (followed, 3)],
         columns=list(COLUMNS.values()),
         metrics=[f"{shown}, {short_name(metric)}" if task else "percent", "epoch", "number", "epoch"],
-        blocks=[block for block in blocks if block.rows],
-        notes=[
-            f"Final score: of the row's method after its last epoch, on {shown}, in percent; means over seeds.",
-            f"Reached in epoch: the first one after which {followed} scores at least as much.",
-            f"Ahead from epoch on: the first one after which {followed} is ahead at the end of every epoch.",
-            f"{MISSING}: it is not.",
-        ],
+        views=[View([block for block in blocks if block.rows], notes)],
     )
     frame = pd.DataFrame([{**dict(zip(ROW, key, strict=True)), **found} for key, found in rows.items()])
     return frame.reindex(columns=[*ROW, *COLUMNS]), layout

@@ -28,34 +28,36 @@ thead th.group { text-align: center; padding: .25em .4em 0; }
 thead th.group span { display: block; border-bottom: 1px solid #888; padding-bottom: .25em; }
 thead tr:last-child th { border-bottom: 1px solid; }
 tbody + tbody tr:first-child > * { border-top: 1px solid #aaa; }
-tbody th[rowspan] { vertical-align: top; padding-right: 1.2em; }
 tbody th { white-space: nowrap; }
+tbody th[scope="rowgroup"] { vertical-align: top; padding-right: 1.2em; white-space: normal; }
+tbody th[scope="rowgroup"] { min-width: 7em; max-width: 12em; }
 td { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td b { font-weight: 700; }
 td u { text-decoration-thickness: 1px; text-underline-offset: .2em; }
 td small { color: #666; margin-left: .25em; }
 tr.chance > .value, tr.published > .value { color: #666; font-style: italic; }
 tbody tr:hover > .value { background: #f3f6fa; }
-ul { padding-left: 1.1em; max-width: 60em; color: #444; font-size: .88em; }
+ul { padding-left: 1.1em; max-width: 60em; margin-bottom: 2.5em; color: #444; font-size: .88em; }
 </style>
 </head>
 <body>
-<div class="wide">
+{% for view in table.views %}
+<div class="wide" role="region" tabindex="0" aria-label="{{ table.title_of(view) }}">
 <table>
-<caption>{{ table.title }}</caption>
+<caption>{{ table.title_of(view) }}</caption>
 <thead>
 <tr><th></th><th></th>
 {% for title, count in table.groups %}
 <th class="group" colspan="{{ count }}" scope="colgroup"><span>{{ title }}</span></th>
 {% endfor %}
 </tr>
-<tr><th scope="col">Scale</th><th scope="col">Method</th>
+<tr><th scope="col">{{ table.heads[0] }}</th><th scope="col">{{ table.heads[1] }}</th>
 {% for title in table.columns %}
 <th class="number" scope="col">{{ title }}<span>{{ table.metrics[loop.index0] }}</span></th>
 {% endfor %}
 </tr>
 </thead>
-{% for block in table.blocks %}
+{% for block in view.blocks %}
 <tbody>
 {% for row in block.rows %}
 <tr class="{{ row.kind }}">
@@ -75,10 +77,11 @@ ul { padding-left: 1.1em; max-width: 60em; color: #444; font-size: .88em; }
 </table>
 </div>
 <ul>
-{% for note in table.notes %}
+{% for note in view.notes %}
 <li>{{ note }}</li>
 {% endfor %}
 </ul>
+{% endfor %}
 </body>
 </html>
 """

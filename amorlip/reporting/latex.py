@@ -6,7 +6,7 @@ import re
 import textwrap
 import unicodedata
 
-from amorlip.reporting.table_layout import Cell, Layout, Row
+from amorlip.reporting.table_layout import Block, Cell, Layout, Row, View
 
 _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -74,32 +74,31 @@ _FOOT = r"""\bottomrule
 
 
 def latex(layout: Layout) -> str:
-    """A `table` environment for a document that loads booktabs; `tab:` and the name label it."""
+    """A `table` environment per view, for a document that loads booktabs; `tab:` and the name label the first."""
+    text = "\n".join(_view(layout, view) for view in layout.views)
+    return _HEAD + (_UNICODE if r"\unicodecharacter" in text else "") + text
+
+
+def _view(layout: Layout, view: View) -> str:
     groups = [rf"\multicolumn{{{count}}}{{c}}{{{escape(group)}}}" for group, count in layout.groups]
-    rules = [rf"\cmidrule(lr){{{first + 2}-{last + 2}}}" for first, last in layout.spans]
-    body = [
-        " & ".join([escape(block.title) if index == 0 else "", *_row(row)]) + r" \\"
-        + (r" \midrule" if index + 1 == len(block.rows) and block is not layout.blocks[-1] else "")
-        for block in layout.blocks
-        for index, row in enumerate(block.rows)
-    ]  # fmt: skip
-    text = "\n".join([
+    rules = [rf"\cmidrule(lr){{{first + 1}-{last + 1}}}" for first, last in layout.spans]
+    blocks = ["\n".join([*_block_title(layout, block), *map(_row, block.rows)]) for block in view.blocks]
+    return "\n".join([
         _BEGIN,
-        rf"\caption{{{escape(layout.title)}}}\smallskip",
-        rf"\label{{tab:{layout.name}}}",
-        rf"\sbox0{{\begin{{tabular}}{{@{{}}ll{'r' * len(layout.columns)}@{{}}}}",
+        rf"\caption{{{escape(layout.title_of(view))}}}\smallskip",
+        rf"\label{{tab:{':'.join(filter(None, (layout.name, view.key)))}}}",
+        rf"\sbox0{{\begin{{tabular}}{{@{{}}l{'r' * len(layout.columns)}@{{}}}}",
         r"\toprule",
-        " & ".join(["", "", *groups]) + r" \\",
+        " & ".join(["", *groups]) + r" \\",
         " ".join(rules),
-        " & ".join(["Scale", "Method", *map(_heading, layout.columns, layout.metrics)]) + r" \\ \midrule",
-        *body,
+        " & ".join([escape(layout.heads[1]), *map(_heading, layout.columns, layout.metrics)]) + r" \\ \midrule",
+        " \\midrule\n".join(blocks),
         _FOOT,
-        *(escape(note) + r"\par" for note in layout.notes),
+        *(escape(note) + r"\par" for note in view.notes),
         r"\end{minipage}",
         r"\end{table}",
         "",
     ])  # fmt: skip
-    return _HEAD + (_UNICODE if r"\unicodecharacter" in text else "") + text
 
 
 def escape(text: str) -> str:
@@ -127,9 +126,14 @@ def _accented(character: str) -> str | None:
     return rf"\{command}{{{letter}}}" if command else None
 
 
-def _row(row: Row) -> list[str]:
+def _block_title(layout: Layout, block: Block) -> list[str]:
+    """A line of its own: a column for it would take the width of the longest."""
+    return [rf"\multicolumn{{{len(layout.columns) + 1}}}{{@{{}}l}}{{{escape(block.title)}}} \\"] if block.title else []
+
+
+def _row(row: Row) -> str:
     title = escape(row.title)
-    return [title if row.kind == "measured" else rf"\textit{{{title}}}", *map(_cell, row.cells)]
+    return " & ".join([title if row.kind == "measured" else rf"\textit{{{title}}}", *map(_cell, row.cells)]) + r" \\"
 
 
 def _cell(cell: Cell) -> str:

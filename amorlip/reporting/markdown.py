@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from amorlip.reporting.table_layout import Cell, Layout
+from amorlip.reporting.table_layout import Cell, Layout, View
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>&|~$#{}!]|(?<![^\W_])_|_(?![^\W_])")
 """Punctuation that means something to Markdown, HTML or GitHub's mathematics; not the underscore inside a word."""
@@ -14,22 +14,26 @@ _AT_LINE_START = re.compile(r"^([-+=])|^(\d+)([.)])")
 
 def markdown(layout: Layout) -> str:
     """A pipe table, as Markdown viewers with tables show it. `<ins>` is the underline that GitHub lets through."""
+    return "\n".join(_view(layout, view) for view in layout.views)
+
+
+def _view(layout: Layout, view: View) -> str:
     first_columns = {first - 1: group for (first, _), (group, _) in zip(layout.spans, layout.groups, strict=True)}
     headings = [
         f"{escape(first_columns.get(index, ''))}<br>{escape(column)}<br>*{escape(metric)}*"
         for index, (column, metric) in enumerate(zip(layout.columns, layout.metrics, strict=True))
     ]
     lines = [
-        f"**{escape(layout.title)}**",
+        f"**{escape(layout.title_of(view))}**",
         "",
-        _line(["Scale", "Method", *headings]),
+        _line([*map(escape, layout.heads), *headings]),
         _line([":--", ":--", *["--:"] * len(layout.columns)]),
     ]
-    for block in layout.blocks:
+    for block in view.blocks:
         for index, row in enumerate(block.rows):
             title = escape(row.title) if row.kind == "measured" else f"*{escape(row.title)}*"
             lines.append(_line([escape(block.title) if index == 0 else "", title, *map(_cell, row.cells)]))
-    return "\n".join([*lines, "", *(f"- {escape(note)}" for note in layout.notes)]) + "\n"
+    return "\n".join([*lines, "", *(f"- {escape(note)}" for note in view.notes)]) + "\n"
 
 
 def escape(text: str) -> str:

@@ -86,9 +86,9 @@ def _on_average(benchmark: Benchmark, key: str) -> str:
 
 
 def on_published_rows(blocks: list[Block]) -> list[str]:
-    """What a published row is, where there is one."""
-    if any(row.kind == "published" for block in blocks for row in block.rows):
-        return ["“published”: as printed in the paper, not measured here; not considered for best and second best."]
+    """What the paper's own rows are, where there are any."""
+    if any(row.kind == "published" and row.key for block in blocks for row in block.rows):
+        return [f"As printed in the paper, not measured here. {MISSING}: not printed."]
     return []
 
 
@@ -97,7 +97,7 @@ def on_later_work(later: LaterWork) -> str:
     pairs = f" {later.pairs:,} pairs of" if later.pairs else ""
     return (
         f"Runs by {later.source}: as printed in their paper. They trained these methods themselves, on{pairs}"
-        f" {later.corpus}. Not measured here; not considered for best and second best."
+        f" {later.corpus}. Not measured here."
     )
 
 

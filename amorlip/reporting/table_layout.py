@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +20,8 @@ class Cell:
     """What follows ±, if anything does."""
     rank: int = 0
     """1 best, 2 second best of its column and block, 0 neither."""
+    value: float = math.nan
+    """The number itself, where a difference may be taken from it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,19 @@ class Block:
 
 
 @dataclass(frozen=True)
+class View:
+    """One of the tables that show the same columns: measured, published, or the difference of the two."""
+
+    blocks: list[Block]
+    notes: list[str] = field(default_factory=list)
+    """Sentences under it."""
+    key: str = ""
+    """Part of its label for references; empty for the first view."""
+    title: str = ""
+    """Follows the table's title, where there are several views."""
+
+
+@dataclass(frozen=True)
 class Layout:
     """A whole table."""
 
@@ -55,9 +71,13 @@ class Layout:
     """Heading of each column."""
     metrics: list[str]
     """What each column measures, in a word or two, shown under its heading."""
-    blocks: list[Block]
-    notes: list[str] = field(default_factory=list)
-    """Sentences under the table."""
+    views: list[View]
+    heads: tuple[str, str] = ("Scale", "Method")
+    """Headings of the first two columns; LaTeX has none for the scales, which are lines of their own there."""
+
+    def title_of(self, view: View) -> str:
+        """The title of one view."""
+        return f"{self.title}: {view.title}" if view.title else self.title
 
     @property
     def spans(self) -> list[tuple[int, int]]:

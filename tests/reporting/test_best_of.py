@@ -52,11 +52,16 @@ def test_a_study_with_one_of_the_methods_shows_it_as_it_is(study, table_experime
     assert render(fake, with_options(table_experiment, best_of=[BEST]))["md"] == render(fake, table_experiment)["md"]
 
 
-def test_published_numbers_of_the_first_method_follow_the_row(study, table_experiment):
+def test_published_numbers_of_the_first_method_are_those_of_the_row(study, table_experiment):
     fake = study(methods=METHODS)
     chosen = with_options(table_experiment, best_of=[BEST], published="table1")
     published = fake.folder / "published.csv"
     published.write_text(PUBLISHED.read_text().splitlines()[0] + "\ndemo,amorlip_fdiv,,digits,12.34,percent\n")
-    shown = rows_of(render(fake, chosen, published=published)["md"])
-    position = next(number for number, line in enumerate(shown) if "AmorLIP (best)" in line)
-    assert "AmorLIP (best), published" in shown[position + 1] and "12.34" in shown[position + 1]
+    shown = [line for line in rows_of(render(fake, chosen, published=published)["md"]) if "AmorLIP (best)" in line]
+    assert len(shown) == 3 and "12.34" not in shown[0]
+    assert shown[1].startswith("| Demo | *AmorLIP (best)* |") and "12.34" in shown[1]
+    ours, theirs, difference = (
+        float(re.search(r"\d+\.\d\d", line.split(" | ")[8])[0]) if number < 2 else line.split(" | ")[8]
+        for number, line in enumerate(shown)
+    )
+    assert (theirs, difference) == (12.34, f"{ours - theirs:+.2f}".replace("-", "−"))

@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -24,6 +23,7 @@ from amorlip.config import experiment as options
 from amorlip.config.display import CorpusLabel, TableSettings, external_label
 from amorlip.config.experiment import Experiment
 from amorlip.reporting import figures, latex, markdown, report_text, style, tables
+from tests.helpers.latex import compile_latex, each_compiler
 
 pytestmark = pytest.mark.slow  # draws dozens of figures
 
@@ -82,13 +82,23 @@ def everywhere(study, text: str) -> TableSettings:
     missing.write_text(json.dumps({**json.loads(missing.read_text()), "missing": text}))
     other = external_label("vit", text)
     evaluations += [fake.evaluation(other, task, 0.5) for task in fake.benchmark.tasks]
-    experiment = Experiment(
-        kind="table", function="comparison", title=text, caption=text, options={"notes": [text, f"Note: {text}"]}
-    )
+    chosen = {"notes": [text, f"Note: {text}"], "heads": dict.fromkeys(options.Heads.model_fields, text)}
+    chosen |= {"published": "p", "later_work": "l", "cost": "memory"}
+    experiment = Experiment(kind="table", function="comparison", title=text, caption=text, options=chosen)
     return fake.shown(
         experiment, runs=[*fake.runs, other], evaluations=evaluations, manifests=[manifest],
-        corpora={"c": CorpusLabel(title=text, published_pairs=5)},
+        corpora={"c": CorpusLabel(title=text, published_pairs=5)}, **printed(fake.folder, text),
     )  # fmt: skip
+
+
+def printed(folder: Path, text: str) -> dict[str, Path]:
+    """A file of published numbers, and one of other authors' with `text` for all that they say."""
+    columns = ["scale", "method", "variant", "column", "value", "unit", "corpus", "pairs", "source", "title"]
+    for name in ("published", "later_work"):
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            lines = csv.writer(file)
+            lines.writerows([columns, ["demo", "clip", "", "digits", 12.34, "percent", text, "", text, text]])
+    return {name: folder / f"{name}.csv" for name in ("published", "later_work")}
 
 
 def render(settings: TableSettings, folder: Path) -> dict[str, str]:
@@ -141,14 +151,14 @@ def test_markdown_shows_it(study, tmp_path, text):
     assert expected_texts(text) <= page.texts
     assert not page.tags & {"script", "a", "img", "code", "s", "ol", "h1", "h2"}
     rows = rendered.count("<tr>")
-    assert rows == 1 + 1 + 2 + 1  # the heading, chance, two methods, other weights
+    assert rows == 3 + (1 + 2 + 1) + 2 + 1  # headings; chance, two methods, other weights; published; difference
 
 
 @each_text
 def test_csv_is_read_back(study, tmp_path, text):
     """Titles are not in it: rows and columns are named by keys, which a program can rely on."""
     rows = list(csv.DictReader(io.StringIO(render(everywhere(study, text), tmp_path)["csv"])))
-    assert [row["method"] for row in rows] == ["chance", "clip", "amorlip_l2log", "vit"]
+    assert [row["method"] for row in rows] == ["chance", "clip", "amorlip_l2log", "vit", "clip", "clip"]
     assert all(None not in row and None not in row.values() for row in rows)
 
 
@@ -191,11 +201,7 @@ def test_latex_prints_accents_and_greek_by_commands_that_every_encoding_has():
     assert latex.escape("モ") == r"\unicodecharacter{モ}{30E2}"
 
 
-COMPILERS = [name for name in ("pdflatex", "xelatex", "lualatex") if shutil.which(name)]
-
-
-@pytest.mark.skipif(not COMPILERS, reason="no LaTeX is installed")
-@pytest.mark.parametrize("compiler", COMPILERS)
+@each_compiler
 def test_latex_compiles(study, tmp_path, compiler):
     """One document with a table per text."""
     parts = []
@@ -203,13 +209,7 @@ def test_latex_compiles(study, tmp_path, compiler):
         folder = tmp_path / re.sub(r"\W", "_", name)
         folder.mkdir()
         parts.append(render(everywhere(lambda folder=folder: study(folder=folder), text), folder)["tex"])
-    document = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n\\listoftables\n"
-    (tmp_path / "document.tex").write_text(document + "\n\\clearpage\n".join(parts) + "\\end{document}\n")
-    command = [compiler, "-interaction=nonstopmode", "-halt-on-error", "document.tex"]
-    for _ in range(2):  # the second time with the list of tables
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-        assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "document.pdf").stat().st_size > 10_000
+    compile_latex(compiler, parts, tmp_path)
 
 
 # ---------------------------------------------------------------- report

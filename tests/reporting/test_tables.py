@@ -52,7 +52,7 @@ def test_csv_with_one_seed_holds_every_task_in_percent(study, table_experiment):
     render(fake, table_experiment)
     table = frame(fake)
     keys = [*fake.benchmark.tasks, "shifts", "all"]
-    assert list(table.columns) == ["scale", "method", "variant", "seeds", *keys]
+    assert list(table.columns) == ["scale", "method", "variant", "view", "seeds", *keys]
     assert table["method"].tolist() == ["chance", "clip", "amorlip_l2log"]
     assert table["seeds"].tolist()[1:] == [1, 1]
     for _, row in table.iloc[1:].iterrows():
@@ -139,7 +139,7 @@ def test_groups_and_columns_come_from_the_benchmark(study, table_experiment):
     fake = study()
     text = render(fake, table_experiment)
     assert r"\multicolumn{4}{c}{Unseen style} & \multicolumn{2}{c}{Seen styles}" in text["tex"]
-    assert r"\cmidrule(lr){3-6} \cmidrule(lr){7-8} \cmidrule(lr){9-12} \cmidrule(lr){13-13}" in text["tex"]
+    assert r"\cmidrule(lr){2-5} \cmidrule(lr){6-7} \cmidrule(lr){8-11} \cmidrule(lr){12-12}" in text["tex"]
     assert 'colspan="4" scope="colgroup"><span>Unseen style</span>' in text["html"]
     fake.benchmark = fake.benchmark.model_copy(update={"columns": []})
     assert r"\multicolumn{9}{c}{Tasks} & \multicolumn{2}{c}{Averages}" in render(fake, table_experiment)["tex"]
@@ -176,22 +176,43 @@ def test_yield_of_corpora_next_to_the_papers(study, table_experiment):
         render(fake, table_experiment, manifests=[manifest])
 
 
-def test_published_rows_follow_ours_and_are_not_ranked(study, table_experiment):
+def test_published_numbers_and_differences_are_views_of_their_own(study, table_experiment):
     fake = study(scales=("medium",))
     task = fake.benchmark.tasks["openmoji"].model_copy(update={"title": "IN-1k"})
     fake.benchmark = fake.benchmark.model_copy(update={"tasks": {"imagenet1k": task}, "averages": {}, "columns": []})
     shown = with_options(table_experiment, published="table1")
     paths = [fake.evaluation(run, "imagenet1k", value) for run, value in zip(fake.runs, (0.01, 0.02), strict=True)]
     text = render(fake, shown, paths, published=PUBLISHED)
-    rows = [line for line in text["md"].splitlines() if line.startswith("|")][3:]
+    rows = [line for line in text["md"].splitlines() if line.startswith(("| Medium", "|  | ", "**"))]
     assert rows == [
+        "**Zero-shot results: Measured here**",
+        "|  | *Chance* | 0.06 |",
         "| Medium | CLIP | <ins>1.00</ins> |",
-        "|  | *CLIP, published* | 16.84 |",
         "|  | AmorLIP l2-log | **2.00** |",
-        "|  | *AmorLIP l2-log, published* | 21.50 |",
+        "**Zero-shot results: Published**",
+        "| Medium | *CLIP* | 16.84 |",
+        "|  | *AmorLIP l2-log* | 21.50 |",
+        "**Zero-shot results: Measured here minus published**",
+        "| Medium | CLIP | −15.84 |",
+        "|  | AmorLIP l2-log | −19.50 |",
     ]
-    assert "as printed in the paper, not measured here" in text["md"]
-    assert "published" not in text["csv"]
+    assert "As printed in the paper, not measured here." in text["md"]
+    assert text["csv"].splitlines() == [
+        "scale,method,variant,view,seeds,imagenet1k",
+        ",chance,,ours,,0.0600",
+        "medium,clip,,ours,1,1.0000",
+        "medium,amorlip_l2log,,ours,1,2.0000",
+        "medium,clip,,published,,16.8400",
+        "medium,amorlip_l2log,,published,,21.5000",
+        "medium,clip,,difference,1,-15.8400",
+        "medium,amorlip_l2log,,difference,1,-19.5000",
+    ]
+    labels = re.findall(r"\\label\{([^}]*)\}", text["tex"])
+    assert labels == ["tab:table1", "tab:table1:published", "tab:table1:difference"]
+    assert re.findall(r"<caption>(.*)</caption>", text["html"]) == [
+        "Zero-shot results: Measured here", "Zero-shot results: Published",
+        "Zero-shot results: Measured here minus published",
+    ]  # fmt: skip
     with pytest.raises(AmorlipError, match="the file of 'table1' was not given"):
         render(fake, shown, paths)
 
@@ -211,7 +232,7 @@ def test_every_main_metric_has_a_name():
     assert known == set(METRICS) == set(SHORT)
 
 
-def test_later_work_is_a_block_after_its_scale(study, table_experiment):
+def test_later_work_is_a_block_of_the_published_view(study, table_experiment):
     fake = study(scales=("medium", "demo"))
     fake.benchmark = fake.benchmark.model_copy(
         update={"averages": {"average_38": fake.benchmark.averages["all"]}, "columns": []}
@@ -220,9 +241,10 @@ def test_later_work_is_a_block_after_its_scale(study, table_experiment):
     text = render(fake, shown, later_work=PUBLISHED.with_name("later_work.csv"))
     rows = [line for line in text["md"].splitlines() if line.startswith("|")][2:]
     source = "NeuCLIP's authors (ICLR 2026, arXiv 2511.08417)"
-    assert rows[3:6] == [f"| Medium, runs by {source} | *OpenCLIP* |  | 21.84 |", "|  | *SigLIP* |  | 22.19 |",
-                         "|  | *AmorLIP* |  | 22.89 |"]  # fmt: skip
-    assert rows[8].startswith("| Demo | CLIP |") and len(rows) == 10
+    assert rows[3].startswith("| Demo | CLIP |")
+    assert rows[7:10] == [f"| Medium, runs by {source} | *OpenCLIP* |  | 21.84 |", "|  | *SigLIP* |  | 22.19 |",
+                          "|  | *AmorLIP* |  | 22.89 |"]  # fmt: skip
+    assert len(rows) == 12 and text["md"].count("Zero-shot results:") == 2  # no view of differences
     assert (
         f"Runs by {source}: as printed in their paper. They trained these methods themselves, on 2,720,000"
         in text["md"]
