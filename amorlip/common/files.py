@@ -265,6 +265,15 @@ def _on_one_line(numbers: str) -> str:
     return f"[{' '.join(numbers[1:-1].split())}]"
 
 
+def path_to_publish(path: Path | str) -> str:
+    """How a path is named in results that others may read: from the working directory, or, outside it, its last part.
+
+    The folders above would tell a user's name and how a machine is organized.
+    """
+    absolute, here = Path(path).absolute(), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else absolute.name
+
+
 def sha256(path: Path | str) -> str:
     """Hexadecimal checksum of a file."""
     with Path(path).open("rb") as file:

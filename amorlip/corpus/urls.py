@@ -44,6 +44,8 @@ def write_urls(source: UrlSource, output: Path) -> None:
     """Fetch the lists of `source` and write the table `output` (urls.parquet).
 
     Columns: sample_id int64 (the row number, unique over both splits), url, caption, split (`train`|`validation`).
+    Files below the working directory have the address `file:path/from/there`, so shards made of them name no folder
+    of this machine.
     Without a validation list, `validation_fraction` of the addresses is set aside by a hash of the address, so that
     equal addresses stay together. Checksums of the lists are written to lists.json. Raises AmorlipError if a list
     cannot be downloaded, is not such a list, or not the one that is pinned.
@@ -151,11 +153,11 @@ def _read(source: UrlList, path: Path) -> pa.Table:
 
 def _usable(source: UrlList, rows: pa.Table) -> pa.Table:
     """The rows with an address and a caption. Raises AmorlipError if most have none: the columns are swapped."""
-    urls = percent_encoded(rows["url"])
+    urls = from_working_directory(percent_encoded(rows["url"]))
     rows = rows.set_column(rows.column_names.index("url"), "url", urls)
     # A list from the internet must not name files of this machine.
-    schemes = "https?|file" if source.is_local else "https?"
-    address = pc.match_substring_regex(urls, rf"^({schemes})://")
+    schemes = "https?://|file:" if source.is_local else "https?://"
+    address = pc.match_substring_regex(urls, rf"^({schemes})")
     captions = pc.utf8_length(pc.utf8_trim_whitespace(rows["caption"]))
     good = rows.filter(pc.and_(address, pc.greater(captions, 0)))
     if 2 * len(good) < len(rows) or not len(good):
@@ -176,6 +178,16 @@ def percent_encoded(urls: pa.ChunkedArray) -> pa.ChunkedArray:
     )
 
 
+def from_working_directory(urls: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Addresses `file:///working/directory/a.png` become `file:a.png`; others stay."""
+    here = Path.cwd()
+    # Both ways to write some characters: `as_uri` encodes a comma, `_encoded` does not.
+    for prefix in {f"{here.as_uri()}/", _encoded(f"file://{here}/")}:
+        shorter = pc.binary_replace_slice(urls, 0, len(prefix), "file:")
+        urls = pc.if_else(pc.starts_with(urls, prefix), shorter, urls)
+    return urls
+
+
 def _encoded_chunk(urls: pa.Array) -> pa.Array:
     # Nearly all addresses are plain already, and Python needs a minute for ten million.
     plain = pc.match_substring_regex(urls, rf"^(https?|file)://(?:{PLAIN}|%[0-9A-Fa-f]{{2}})+$")
@@ -184,11 +196,13 @@ def _encoded_chunk(urls: pa.Array) -> pa.Array:
 
 
 def _encoded(url: str) -> str:
-    found = re.fullmatch(r"(https?|file)://([^/?#]*)(.*)", url.strip(), re.IGNORECASE | re.DOTALL)
+    found = re.fullmatch(r"(?:(https?|file)://([^/?#]*)|file:(?!//))(.*)", url.strip(), re.IGNORECASE | re.DOTALL)
     if found is None:
         return url
     scheme, host, rest = found.groups()
+    rest = quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", rest), safe=SAFE)
+    if scheme is None:
+        return f"file:{rest}"
     with suppress(UnicodeError):  # an invalid host fails in the download, where it is counted
         host = host if host.isascii() else host.encode("idna").decode("ascii")
-    rest = quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", rest), safe=SAFE)
     return f"{scheme.lower()}://{host}{rest}"

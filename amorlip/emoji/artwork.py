@@ -14,7 +14,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.common.files import atomic_path, sha256
 from amorlip.common.stable_hash import unit
 from amorlip.config.corpus import EmojiSource, Package
-from amorlip.corpus.urls import write_table
+from amorlip.corpus.urls import from_working_directory, write_table
 from amorlip.emoji import npm
 from amorlip.emoji.captions import caption
 from amorlip.emoji.names import Drawing, Emoji, file_drawings, icon_drawings, read_emoji
@@ -68,7 +68,7 @@ def role_of(source: EmojiSource, hexcode: str, style: str) -> str:
 
 
 def write_urls(folder: Path, output: Path) -> None:
-    """List the training styles' pictures as `file://` addresses with captions in urls.parquet `output`.
+    """List the training styles' pictures as `file:` addresses with captions in urls.parquet `output`.
 
     Pictures with role `train` are the training split, those of the held-out names the validation split. An address
     ends with a digest of its picture, so that changed pictures change the list and are downloaded again.
@@ -79,7 +79,8 @@ def write_urls(folder: Path, output: Path) -> None:
     columns = (pictures[column] for column in ("name", "tags", "style", "hexcode"))
     texts = [caption(name, list(tags), f"{style} {code}") for name, tags, style, code in zip(*columns, strict=True)]
     splits = pictures["role"].map({"train": "train", "heldout_name": "validation"})
-    write_table(pa.array(addresses), pa.array(texts), pa.array(splits.tolist()), output)
+    urls = from_working_directory(pa.chunked_array([addresses], pa.string()))
+    write_table(urls, pa.array(texts), pa.array(splits.tolist()), output)
 
 
 def _address(picture: Path) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -45,9 +46,17 @@ def trained_run(folder: Path) -> Subject:
     return Subject(identity, model, lambda: models.load(folder / "model.safetensors", model))
 
 
-def external_model(name: str, model: str, pretrained: str) -> Subject:
+def external_model(name: str | None, model: str, pretrained: str) -> Subject:
     """Weights that were not trained here, under `name` in tables; see `models.load_published`."""
-    identity = RunIdentity(scale=EXTERNAL, method=name, variant=None, seed=0, model=model, pretrained=pretrained)
+    weights = files.path_to_publish(pretrained) if Path(pretrained).is_file() else pretrained
+    identity = RunIdentity(
+        scale=EXTERNAL,
+        method=name or f"{model}, {weights}",
+        variant=None,
+        seed=0,
+        model=model,
+        pretrained=weights,
+    )
     return Subject(identity, model, lambda: models.load_published(model, pretrained))
 
 
@@ -98,7 +107,7 @@ class Evaluator:
             **scores.model_dump(),
             weights_sha256=self.weights_sha256,
             inputs_sha256=self.inputs_sha256(task),
-            task_source=task.record.source,
+            task_source=_to_publish(task.record.source),
             settings=self.settings.deciding(),
             device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             versions=provenance.versions(),
@@ -163,3 +172,11 @@ def _note_missing(subject: Subject, task: TaskFiles, reason: str, output: Path, 
     metric = task.definition.main_metric
     Evaluation(task=task.key, run=subject.identity, main_metric=metric, value=None, missing=reason).write(output)
     print(f"{task.key}: not evaluated: {reason}", flush=True)
+
+
+def _to_publish(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's source for a result that others may read: a path from the working directory, or a folder's name only."""
+    found = dict(source)
+    if path := found.get("path"):
+        found["path"] = files.path_to_publish(path)
+    return found

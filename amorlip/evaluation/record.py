@@ -68,7 +68,7 @@ class Evaluation(Scores, _Subject):  # in this order of bases, the file begins w
     inputs_sha256: str | None = None
     """Checksum of the weights, the settings, and the task with its files. While it is the same, the result is valid."""
     task_source: dict[str, Any] | None = None
-    """Where the task's files are from, as in task.json."""
+    """Where the task's files are from: as in task.json, but of a folder outside the working directory only the name."""
     settings: dict[str, Any] | None = None
     """Section `evaluation` of the scale."""
     device: str | None = None

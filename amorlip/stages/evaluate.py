@@ -91,8 +91,7 @@ def _evaluator_in(
         if run:
             subject = evaluating.trained_run(run)
         else:
-            name = settings.get("name", f"{model}, {pretrained}")
-            subject = evaluating.external_model(name, str(model), str(pretrained))
+            subject = evaluating.external_model(settings.get("name"), str(model), str(pretrained))
         processes = len(os.sched_getaffinity(0)) - 1 if workers is None else workers
         return evaluating.Evaluator(subject, evaluation, processes, folder / "features")
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from amorlip import user_files
+from amorlip.common import web
 from amorlip.common.errors import AmorlipError
 from amorlip.config import checks, corpus_pairs
 from amorlip.config.corpus import UrlList, UrlSource
@@ -93,6 +94,25 @@ def test_a_list_at_a_path_from_the_working_directory(tmp_path, monkeypatch):
     checks.check_lists(corpus)
     assert user_files.lists(corpus) == [Path("my lists/train.tsv")]
     assert corpus_pairs.known("mini", corpus, tmp_path).pairs == 1
+
+
+@pytest.mark.parametrize("name", ["a.png", "a b/\u00e9 (1), +.png", "100%25.png"])
+@pytest.mark.parametrize("here", ["study", "my study, \u00e9", "a(1)+b"])
+def test_files_below_the_working_directory_name_no_folder_of_this_machine(tmp_path, monkeypatch, here, name):
+    folder = tmp_path / here
+    picture, outside = folder / name, tmp_path / "outside.png"
+    picture.parent.mkdir(parents=True)
+    for path in (picture, outside):
+        path.write_bytes(b"x")
+    monkeypatch.chdir(folder)
+    written = [picture.as_uri(), f"file://{picture.as_posix().replace('%', '%25')}", outside.as_uri()]
+    Path("list.tsv").write_text("".join(f"{url}\ta\n" for url in written))
+    write_urls(UrlSource(train=UrlList(url="file:list.tsv", columns=["url", "caption"])), Path("urls.parquet"))
+    first, second, third = pq.read_table("urls.parquet")["url"].to_pylist()
+    assert not [url for url in (first, second) if tmp_path.name in url]
+    assert third == outside.as_uri()
+    opener = web.opener(most_bytes=100, files=True)
+    assert [opener.open(url, timeout=5).read() for url in (first, second, third)] == [b"x"] * 3
 
 
 def test_only_a_list_of_this_machine_may_name_its_files(server, tmp_path):
@@ -215,6 +235,7 @@ def encoded(url: str) -> str:
         ("http://m\u00fcnchen.de/\u00fc.jpg", "http://xn--mnchen-3ya.de/%C3%BC.jpg"),
         ("http://x.org:8080/a.jpg#top \u00e9", "http://x.org:8080/a.jpg#top%20%C3%A9"),
         ("file:///home/a b/\u00e9.png", "file:///home/a%20b/%C3%A9.png"),
+        ("FILE:a b/\u00e9.png", "file:a%20b/%C3%A9.png"),
         ("ftp://x.org/\u00e9", "ftp://x.org/\u00e9"),
         ("no address", "no address"),
     ],
