@@ -31,7 +31,8 @@ from amorlip.bench.report import Column
 from amorlip.config.recipe import Augmentation
 from amorlip.corpus.manifest import read_manifest
 from amorlip.loader.augment import train_transform
-from amorlip.loader.loader import PairLoader, read_index
+from amorlip.loader.index import read_index
+from amorlip.loader.loader import PairLoader
 
 BATCH = 32
 

@@ -104,6 +104,9 @@ class LoaderSettings(Section):
 
     workers: Annotated[Natural, Affects.NOTHING] = 1
     """Decoding processes per rank; 0: the training process decodes."""
+    local: Annotated[str | None, Affects.NOTHING] = None
+    """Folder on a disk of the machine that trains, to which the shards are copied in the background, such as
+    $SLURM_TMPDIR/corpus; those that are there are read from there. null: none is copied."""
     shuffle_window: Natural = 0
     """Shards that are shuffled together; 0: the whole corpus at once, which needs fast random access."""
 

@@ -10,7 +10,8 @@ import numpy as np
 from amorlip.common.errors import AmorlipError
 from amorlip.common.files import write_text
 from amorlip.common.images import open_image
-from amorlip.loader.loader import read_index, read_manifest
+from amorlip.corpus.manifest import read_manifest
+from amorlip.loader.index import read_index
 from amorlip.tasks.pack import write_shard
 
 ENDINGS = {"PNG": "png", "WEBP": "webp"}

@@ -72,6 +72,10 @@ class Objective(nn.Module, Generic[S]):
     and loading, an objective continues bit for bit as if it had not been interrupted.
     """
 
+    per_sample: tuple[str, ...] = ()
+    """Entries of `state_dict()` of which each rank has only its own samples' columns (see `per_sample`). The others are
+    equal on all ranks."""
+
     def __init__(self, settings: S, context: Context) -> None:
         """Raises AmorlipError for a batch that the ranks cannot share equally, or without negatives."""
         super().__init__()

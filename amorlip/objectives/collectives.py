@@ -24,14 +24,19 @@ def gather(tensor: Tensor, world_size: int, dim: int = 0) -> Tensor:
     return joined if dim == 0 else torch.cat(joined.chunk(world_size), dim=dim)
 
 
-def mean(tensor: Tensor, world_size: int) -> Tensor:
-    """The mean of the ranks' tensors; detached."""
+def total(tensor: Tensor, world_size: int) -> Tensor:
+    """The sum of the ranks' tensors; detached."""
     tensor = tensor.detach()
     if world_size == 1:
         return tensor
-    total = tensor.clone()
-    dist.all_reduce(total)
-    return total / world_size
+    added = tensor.clone()
+    dist.all_reduce(added)
+    return added
+
+
+def mean(tensor: Tensor, world_size: int) -> Tensor:
+    """The mean of the ranks' tensors; detached."""
+    return tensor.detach() if world_size == 1 else total(tensor, world_size) / world_size
 
 
 def average_gradients(parameters: Iterable[Tensor], world_size: int) -> None:

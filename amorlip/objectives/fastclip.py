@@ -20,9 +20,11 @@ from amorlip.objectives.pairs import Pairs
 class Objective(base.Objective[FastClip]):
     """v3: sg(T)·½ mean(g^I/u^I + g^T/u^T) + ρT + ½ mean(log u^I + log u^T)·T, with u constant (sg: no gradient)."""
 
+    per_sample = ("averages.log_u",)
+
     def __init__(self, settings: FastClip, context: Context) -> None:
         super().__init__(settings, context)
-        self.averages = RunningAverages(context.samples, context.world_size)
+        self.averages = RunningAverages(context)
 
     def compute(self, features: Features) -> Loss:
         settings, pairs = self.settings, Pairs(features, self.context)

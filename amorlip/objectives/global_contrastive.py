@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from amorlip.objectives import per_sample
 from amorlip.objectives.base import Context, Features
-from amorlip.objectives.collectives import gather
+from amorlip.objectives.collectives import gather, total
 from amorlip.objectives.diagnostics import estimation_error, partition_statistics
 from amorlip.objectives.pairs import Pairs
 from amorlip.objectives.shared_loss import Normalization, contrast
@@ -21,28 +22,34 @@ from amorlip.objectives.shared_loss import Normalization, contrast
 class RunningAverages(nn.Module):
     """log u per sample and modality: u ← (1-γ)u + γg, and u = g for a sample never seen.
 
-    Kept in log space, where exp(τ(s_ij - s_ii)) cannot overflow. Every rank holds the averages of all samples and
-    applies the updates of all ranks: samples may move between ranks, and rank 0's checkpoint is complete
+    Kept in log space, where exp(τ(s_ij - s_ii)) cannot overflow. With several ranks, each one keeps those of its own
+    ids, and the owner of a sample takes part in every update of it: samples move between ranks
     (docs/decisions/2026-11-22-distributed-objectives.md).
     """
 
     log_u: Tensor
 
-    def __init__(self, samples: int, world_size: int) -> None:
+    def __init__(self, context: Context) -> None:
         super().__init__()
-        self.register_buffer("log_u", torch.full((2, samples), -math.inf))
-        self.world_size = world_size
+        self.rank, self.world_size = context.rank, context.world_size
+        width = per_sample.columns(context.samples, context.world_size)
+        self.register_buffer("log_u", torch.full((2, width), -math.inf))
 
     @torch.no_grad()
     def update(self, sample_ids: Tensor, log_g: Tensor, gamma: float) -> Tensor:
         """Average in this rank's `log_g` (2, b) of `sample_ids` (b,); returns their new log u (2, b)."""
-        old = self.log_u[:, sample_ids].to(log_g.dtype)
+        everyone = gather(sample_ids, self.world_size)
+        mine = everyone % self.world_size == self.rank
+        places = torch.where(mine, everyone // self.world_size, self.log_u.shape[1] - 1)
+        known = total(torch.where(mine, self.log_u[:, places], 0.0), self.world_size)  # only the owner adds something
         fresh = log_g
         if gamma < 1.0:
+            pairs = len(sample_ids)
+            old = known[:, self.rank * pairs : (self.rank + 1) * pairs].to(log_g.dtype)
             mixed = torch.logaddexp(old + math.log1p(-gamma), log_g + math.log(gamma))
             fresh = torch.where(old.isneginf(), log_g, mixed)  # -∞: never seen
-        everyone = gather(sample_ids, self.world_size)
-        self.log_u[:, everyone] = gather(fresh, self.world_size, dim=1).to(self.log_u.dtype)
+        new = gather(fresh, self.world_size, dim=1).to(self.log_u.dtype)
+        self.log_u[:, places] = torch.where(mine, new, -math.inf)
         return fresh
 
 

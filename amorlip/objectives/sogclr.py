@@ -12,9 +12,11 @@ from amorlip.objectives.pairs import Pairs
 class Objective(base.Objective[SogClr]):
     """½ mean_i (g^I_i/(u^I_i + ε) + g^T_i/(u^T_i + ε)), g_i = mean_{j≠i} e^(τ(s_ij - s_ii)); u constant."""
 
+    per_sample = ("averages.log_u",)
+
     def __init__(self, settings: SogClr, context: Context) -> None:
         super().__init__(settings, context)
-        self.averages = RunningAverages(context.samples, context.world_size)
+        self.averages = RunningAverages(context)
 
     def compute(self, features: Features) -> Loss:
         pairs = Pairs(features, self.context)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from amorlip.config.run import Run
 logger = logging.getLogger(__name__)
 
 NOT_RESULTS = {
-    "loader": {"workers"},
+    "loader": {"workers", "local"},
     "device": True,
     "checkpoint_every_steps": True,
     "checkpoint_every_minutes": True,
@@ -30,6 +31,8 @@ NOT_RESULTS = {
 }
 """Keys of a recipe that change no weight (`compile`, `device`: except for rounding). A change keeps the checkpoint."""
 
+PART = "-rank"
+"""In the names of the files of single ranks."""
 KEPT = 2
 """Checkpoints that are kept: if the newest is damaged, the run resumes from the one before."""
 
@@ -48,20 +51,25 @@ class Checkpoints:
     """The folder of one run's checkpoints.
 
     Each is `step-N.pt`, read without running pickled code, and `step-N.json` with its checksum, which is written last:
-    a checkpoint without it does not count.
+    a checkpoint without it does not count. What each of several ranks knows alone is in `step-N-rankR.pt`.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the state after `step` steps, then delete all but the newest two."""
+    def save_part(self, step: int, rank: int, state: dict[str, Any]) -> str:
+        """Write what this rank alone knows of the state after `step` steps; returns the file's checksum."""
+        return _write_file(state, self._part(step, rank))
+
+    def save(self, step: int, state: dict[str, Any], parts: Sequence[str] = ()) -> None:
+        """Write the state after `step` steps, then delete all but the newest two.
+
+        `parts`: the checksums of the ranks' own files, which are written before.
+        """
         path = self._path(step)
-        with files.atomic_path(path) as temporary:
-            _write(state, temporary)
-            digest = files.sha256(temporary)
+        record = {"step": step, "sha256": _write_file(state, path)}
         # a kill in between leaves weights without a checksum, which do not count
-        files.write_json(path.with_suffix(".json"), {"step": step, "sha256": digest})
+        files.write_json(path.with_suffix(".json"), record | ({"parts": list(parts)} if parts else {}))
         for old in self._steps()[:-KEPT]:
             self._delete(old)
 
@@ -74,6 +82,8 @@ class Checkpoints:
         steps = self._steps()
         for step in reversed(steps):
             try:
+                for part, expected in enumerate(self._parts(step)):
+                    _require_digest(self._part(step, part), expected)
                 return step, self.read(step)
             except UNREADABLE as error:
                 logger.warning("%s cannot be used (%s); looking for an older one", self._path(step), one_line(error))
@@ -84,20 +94,29 @@ class Checkpoints:
     def read(self, step: int) -> dict[str, Any]:
         """The state after `step` steps; raises what `latest` skips."""
         path = self._path(step)
-        expected = read_json(path.with_suffix(".json"))["sha256"]
-        if files.sha256(path) != expected:
-            raise ValueError("its checksum differs from the one in its .json")
+        _require_digest(path, read_json(path.with_suffix(".json"))["sha256"])
         return torch.load(path, map_location="cpu", weights_only=True)
+
+    def parts(self, step: int) -> list[dict[str, torch.Tensor]]:
+        """What the ranks know alone, by rank; [] if there is no such state. A rank reads only what it uses of it."""
+        paths = [self._part(step, rank) for rank in range(len(self._parts(step)))]
+        return [torch.load(path, map_location="cpu", weights_only=True, mmap=True) for path in paths]
 
     def tidy(self) -> None:
         """Delete files that a killed process left incomplete. Only while holding the run's lock."""
         files.delete_unfinished(self.folder, "step-", "metrics.jsonl.")
         for path in self.folder.glob("step-*.pt"):
-            if not path.with_suffix(".json").exists():
+            if not (self.folder / f"{path.stem.partition(PART)[0]}.json").exists():
                 path.unlink()
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.pt"
+
+    def _part(self, step: int, rank: int) -> Path:
+        return self.folder / f"step-{step:08d}{PART}{rank}.pt"
+
+    def _parts(self, step: int) -> list[str]:
+        return read_json(self._path(step).with_suffix(".json")).get("parts", [])
 
     def _steps(self) -> list[int]:
         return sorted(int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-*.json"))
@@ -105,7 +124,20 @@ class Checkpoints:
     def _delete(self, step: int) -> None:
         # the checksum first: without it the weights don't count
         self._path(step).with_suffix(".json").unlink()
-        self._path(step).unlink(missing_ok=True)
+        for path in (self._path(step), *self.folder.glob(f"{self._path(step).stem}{PART}*.pt")):
+            path.unlink(missing_ok=True)
+
+
+def _write_file(state: dict[str, Any], path: Path) -> str:
+    """Write it whole or not at all; returns its checksum."""
+    with files.atomic_path(path) as temporary:
+        _write(state, temporary)
+        return files.sha256(temporary)
+
+
+def _require_digest(path: Path, expected: str) -> None:
+    if files.sha256(path) != expected:
+        raise ValueError(f"the checksum of {path.name} differs from the one in the .json")
 
 
 def _write(state: dict[str, Any], path: Path) -> None:

@@ -15,6 +15,7 @@ from amorlip.common import files, slurm
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.config.benchmark import TaskDefinition
 from amorlip.config.run import Run
+from amorlip.loader import order
 from amorlip.loader.loader import Batch
 from amorlip.training import (
     checkpoint,
@@ -210,9 +211,22 @@ class Trainer:
             self.journal.require_healthy()
             state = {"session": self.session.state_dict(self.step), "journal": self.journal.state_dict()}
             # if another rank ended meanwhile, torchrun would end the one that writes
-            self.world.while_others_wait(lambda: self.checkpoints.save(self.step, state), here=self.world.is_main)
+            parts = self._save_parts()
+            self.world.while_others_wait(
+                lambda: self.checkpoints.save(self.step, state, parts), here=self.world.is_main
+            )
         self.saved_at = time.monotonic()
         self.limit.note_save(self.saved_at - begun)
+
+    def _save_parts(self) -> list[str]:
+        """What ranks know alone, each by its own rank; the checksums of these files, by rank."""
+        own = self.session.own_state(self.step)
+        if not own:  # the same on all ranks
+            return []
+        digest = self.world.while_others_wait(
+            lambda: self.checkpoints.save_part(self.step, self.world.rank, own), here=True
+        )
+        return self.world.gather(digest)
 
     def _newest(self) -> tuple[int, dict | None]:
         """Rank 0 chooses the checkpoint; every rank reads it."""
@@ -238,8 +252,14 @@ class Trainer:
         return found
 
     def _restore(self, state: dict) -> None:
+        # a finished run is only exported
+        if self.step < self.session.steps and state["session"].get("order") != order.VERSION:
+            raise AmorlipError(
+                f"{self.checkpoints.folder}: step-{self.step:08d}.pt was written by a version that reads pairs in "
+                "another order; finish the run with that version, or delete this folder to train from the start"
+            )
         try:
-            self.session.load_state_dict(state["session"])
+            self.session.load_state_dict(state["session"], self.checkpoints.parts(self.step))
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise AmorlipError(
                 f"{self.checkpoints.folder}: the checkpoint step-{self.step:08d}.pt does not fit this run "

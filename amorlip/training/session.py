@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from open_clip import CLIP
+from torch import Tensor
 
 from amorlip import models
 from amorlip.config.recipe import Recipe
 from amorlip.config.run import Run
-from amorlip.corpus.manifest import read_manifest
+from amorlip.loader import local_copy, order
 from amorlip.loader.augment import train_transform
-from amorlip.loader.loader import Batch, PairLoader
-from amorlip.objectives import registry
+from amorlip.loader.loader import Batch, PairLoader, prepare
+from amorlip.objectives import per_sample, registry
 from amorlip.objectives.base import Context, Objective
 from amorlip.training import checkpoint, rng
 from amorlip.training.distributed import World
@@ -62,28 +63,47 @@ class Session:
     def state_dict(self, step: int) -> dict[str, Any]:
         """Everything that decides the steps after `step`. Raises AmorlipError if it contains NaN."""
         model, objective = self.model.state_dict(), self.objective.state_dict()
+        for name in self._divided():
+            del objective[name]
         checkpoint.require_finite(model, "model", step)
         checkpoint.require_finite(objective, "objective", step)
         return {
+            "order": order.VERSION,
             "model": model,
             "objective": objective,
             "optimizer": self.optimizer.state_dict(),
             "rng": self.world.gather(rng.capture()),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore `state_dict()`."""
+    def own_state(self, step: int) -> dict[str, Tensor]:
+        """What this rank alone knows of that state, besides; {} if there is nothing. Raises AmorlipError for NaN."""
+        state = self.objective.state_dict()
+        own = {name: state[name] for name in self._divided()}
+        checkpoint.require_finite(own, "objective", step)
+        return own
+
+    def load_state_dict(self, state: dict[str, Any], parts: Sequence[Mapping[str, Tensor]] = ()) -> None:
+        """Restore `state_dict()` and all ranks' `own_state()`, of this number of ranks or another one."""
         self.model.load_state_dict(state["model"])
-        self.objective.load_state_dict(state["objective"])
+        objective = dict(state["objective"])
+        for name in self.objective.per_sample:
+            whole = [part[name] for part in parts] or [objective[name]]
+            objective[name] = per_sample.own(whole, self.objective.context)
+        self.objective.load_state_dict(objective)
         self.optimizer.load_state_dict(state["optimizer"])
-        rng.restore(state["rng"][self.world.rank])
+        if len(state["rng"]) == self.world.size:  # with other ranks, no generator is the one that was saved
+            rng.restore(state["rng"][self.world.rank])
+
+    def _divided(self) -> tuple[str, ...]:
+        return self.objective.per_sample if self.world.size > 1 else ()
 
 
 def build(run: Run, shards: Path, world: World) -> Session:
     """A session at its start. Raises AmorlipError if settings, corpus and processes don't fit together."""
     recipe = run.recipe
     # of a copy on this node's disk all shards are read, for their checksums: once, not by every rank
-    world.while_others_wait(lambda: read_manifest(shards), here=world.local_rank == 0)
+    world.while_others_wait(lambda: prepare(shards), here=world.local_rank == 0)
+    local = local_copy.folder(recipe.loader.local)
     model = new_model(run)
     loader = PairLoader(
         shards,
@@ -96,8 +116,11 @@ def build(run: Run, shards: Path, world: World) -> Session:
         world_size=world.size,
         workers=recipe.loader.workers,
         shuffle_window=recipe.loader.shuffle_window,
-        compare=False,
+        local=local,
+        prepared=True,
     )
+    if local is not None and world.local_rank == 0:
+        local_copy.start(shards, local)
     return put_together(run, model, loader, world)
 
 

@@ -21,7 +21,7 @@ from tests.test_stage_settings import settings as stages
 CONFIG = REPOSITORY / "config"
 OTHER = {
     "corpus": "other", "model": "RN50", "micro_batch_size": 64, "ranks": 2, "epoch_tasks": ["digits"],
-    "drop": {"temperature": 0.03, "factor": 0.5}, "init": 10.0, "max": 50.0, "crop_scale_min": 0.7,
+    "drop": {"temperature": 0.03, "factor": 0.5}, "init": 10.0, "max": 50.0, "crop_scale_min": 0.7, "local": "copies",
     "crop_scale_max": 0.9, "encode_format": "webp", "encode_quality": 5, "workers": 3,
     "published_pairs": 5, "commit": "0" * 40, "sha256": "0" * 64,
 }  # fmt: skip

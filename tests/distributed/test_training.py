@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.distributed
 CASES = {
     "clip": ("clip", {}, {}),
     "micro": ("clip", {}, {"micro_batch_size": 2}),
+    "fastclip": ("fastclip", {"gamma_horizon_epochs": 1}, {}),
     "amorlip": ("amorlip_l2log", {"t_lambda": 1, "target_negatives": "global"}, {}),
 }
 
@@ -51,7 +53,7 @@ def trained(tmp_path_factory) -> dict[int, Path]:
     shards = tiny.write_corpus(root / "train")
     for case in CASES:
         loop.train(run_of(case, 1), shards, root / "one" / case, {})
-    plan = {"runs": {case: run_of(case, 2).model_dump() for case in CASES}, "ports": free_ports(len(CASES) + 2)}
+    plan = {"runs": {case: run_of(case, 2).model_dump() for case in CASES}, "ports": free_ports(len(CASES) + 4)}
     (root / "plan.json").write_text(json.dumps(plan))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     launch = [*torchrun, "-m", "tests.helpers.training_worker"]
@@ -80,12 +82,29 @@ def test_two_ranks_train_as_one_process(trained, case):
         assert (value - theirs[name]).norm() <= 0.05 * moved + 1e-6, name
 
 
-def test_a_signal_to_one_rank_takes_all_along_and_loses_nothing(trained):
-    whole, resumed = trained[2] / "clip", trained[2] / "resumed"
+@pytest.mark.parametrize("case", ["clip", "fastclip"])
+def test_a_signal_to_one_rank_takes_all_along_and_loses_nothing(trained, case):
+    """Of FastCLIP, each rank saves the averages of its own samples."""
+    whole, resumed = trained[2] / case, trained[2] / f"resumed_{case}"
     log = (resumed / "train.log").read_text()
     assert "a signal to another rank: stopped after step 7 of 15" in log
     assert "resumed after step 7" in log
     assert files.sha256(resumed / "model.safetensors") == files.sha256(whole / "model.safetensors")
+
+
+def test_state_per_sample_goes_on_with_another_number_of_ranks(trained, tmp_path):
+    """The two ranks' last step is trained by one process."""
+    [before] = (trained[2] / "fastclip" / "checkpoints").iterdir()
+    [own] = (trained[1] / "fastclip" / "checkpoints").iterdir()
+    names = [path.name for path in before.glob("*14-rank*")]
+    assert sorted(names) == ["step-00000014-rank0.pt", "step-00000014-rank1.pt"]
+    shutil.copytree(before, tmp_path / "checkpoints" / own.name)
+    for path in (tmp_path / "checkpoints" / own.name).glob("step-*15*"):
+        path.unlink()
+    loop.train(run_of("fastclip", 1), trained[1].parent / "train", tmp_path, {})
+    assert "resumed after step 14" in (tmp_path / "train.log").read_text()
+    ours, theirs = (records.read(folder / "metrics.jsonl")[-2] for folder in (tmp_path, trained[1] / "fastclip"))
+    assert ours.step == theirs.step == 15 and ours.loss == pytest.approx(theirs.loss, rel=1e-3)
 
 
 NODE = """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from amorlip.objectives import pairs, registry
+from amorlip.objectives import pairs, per_sample, registry
+from amorlip.objectives.base import Context
 from tests.helpers import objectives_reference as reference
 
 BATCH, STEPS_PER_EPOCH, STEPS = 24, 2, 4
@@ -57,7 +59,17 @@ def run(case: str, rank: int, world_size: int, calls: Counter) -> dict:
         loss = objective(features).loss
         gradients = reference.gradients(loss, features)
         steps.append({"calls": sum(calls.values()), "gradients": [g / world_size for g in gradients]})
-    return {"steps": steps, "state": objective.state_dict()}
+    state = objective.state_dict()
+    for name in objective.per_sample if world_size > 1 else ():
+        state[name] = whole(state[name], context)
+    return {"steps": steps, "state": state}
+
+
+def whole(part: torch.Tensor, context: Context) -> torch.Tensor:
+    """State per sample of all ranks, as one rank has it."""
+    parts = [torch.empty_like(part) for _ in range(context.world_size)]
+    dist.all_gather(parts, part)
+    return per_sample.own(parts, replace(context, rank=0, world_size=1))
 
 
 def main(folder: Path, rank: int, world_size: int) -> None:

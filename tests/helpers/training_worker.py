@@ -1,4 +1,4 @@
-"""One rank of `test_training.py`: trains the given runs one after another, one of them interrupted on rank 1 alone.
+"""One rank of `test_training.py`: trains the given runs one after another, two of them interrupted on rank 1 alone.
 
 Each run gets a new port: a second process group on the first one's would find stale addresses.
 """
@@ -42,12 +42,13 @@ def main(plan: Path, shards: Path, output: Path) -> None:
     for name in runs:
         train(name, name)
     train_on = loop.Trainer._train_on
-    signal_rank_1()
-    try:
-        train("clip", "resumed")
-    except signals.Interrupted:
-        loop.Trainer._train_on = train_on
-        train("clip", "resumed")
+    for name in ("clip", "fastclip"):
+        signal_rank_1()
+        try:
+            train(name, f"resumed_{name}")
+        except signals.Interrupted:
+            loop.Trainer._train_on = train_on
+            train(name, f"resumed_{name}")
 
 
 if __name__ == "__main__":

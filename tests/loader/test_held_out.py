@@ -12,7 +12,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.config.benchmark import TaskSource
 from amorlip.corpus.manifest import read_manifest
 from amorlip.loader.held_out import build_task
-from amorlip.loader.loader import read_index
+from amorlip.loader.index import read_index
 from amorlip.stages import tasks
 from amorlip.tasks.read import open_retrieval
 from tests.helpers import tiny

@@ -104,8 +104,8 @@ def test_the_dropped_pairs_change_over_epochs(split):
 
 def test_order_is_spread_over_the_corpus(split):
     """Every pair comes first about equally often: 400 epochs, 23 pairs; χ² below its 99.9% quantile."""
-    order = loader(split, epochs=400)._order
-    first = Counter(int(order.permutation(epoch)[0]) for epoch in range(400))
+    order = loader(split, epochs=400)._plan.order
+    first = Counter(int(order.rows(epoch, np.arange(1))[0]) for epoch in range(400))
     chi2 = sum((first[row] - 400 / 23) ** 2 / (400 / 23) for row in range(23))
     assert chi2 < 48.3
 
@@ -227,11 +227,11 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, workers):
 
 
 def test_more_shards_than_are_kept_open(tmp_path, monkeypatch):
-    monkeypatch.setattr("amorlip.loader.loader.OPEN_SHARDS", 2)
+    monkeypatch.setattr("amorlip.loader.shards.MOST_OPEN", 2)
     folder = write_split(tmp_path, [[i] for i in range(6)])
     pairs = loader(folder, batch_size=1)
     assert sorted(number for [number] in ids_of(list(pairs.batches()))) == sorted(list(range(6)) * 3)
-    assert len(pairs._pairs.files) == 2
+    assert len(pairs._pairs.shards.files) == 2
 
 
 def test_batches_that_do_not_fit(split):

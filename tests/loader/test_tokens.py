@@ -9,6 +9,7 @@ import torch
 
 from amorlip import models
 from amorlip.common.errors import AmorlipError
+from amorlip.loader import tokens
 from amorlip.loader.tokens import TokenTable
 
 TEXTS = ["a red heart", "smiling face", "", "house, with a garden " * 9, "été 😀"]
@@ -26,6 +27,20 @@ def test_tokens_are_the_tokenizers_and_made_once():
         found = table.get(rows, caption)
         assert found.dtype == torch.int64 and torch.equal(found, tokenizer([TEXTS[row] for row in rows]))
     assert asked == [3, 0, 1, 4, 2]
+
+
+def test_what_is_beyond_the_tables_size_is_computed_again(monkeypatch):
+    monkeypatch.setattr(tokens, "MOST_BYTES", 2 * 2 * 16 + 1)
+    tokenizer, asked = models.tokenizer("demo"), []
+
+    def caption(row: int) -> str:
+        asked.append(row)
+        return TEXTS[row]
+
+    table = TokenTable(len(TEXTS), tokenizer)
+    for rows in ([3, 0, 1], [0, 1, 3]):
+        assert torch.equal(table.get(rows, caption), tokenizer([TEXTS[row] for row in rows]))
+    assert asked == [3, 0, 1, 3] and table.kept == 2
 
 
 def test_forked_processes_share_them():

@@ -19,7 +19,8 @@ from PIL import Image
 from amorlip.common.errors import AmorlipError
 from amorlip.corpus.manifest import build_manifest, read_manifest
 from amorlip.loader.decode import decode
-from amorlip.loader.loader import PairLoader, read_index
+from amorlip.loader.index import read_index
+from amorlip.loader.loader import PairLoader
 from tests.helpers.miniatures import any_corpus, pair, picture, write_record, write_tar
 
 pytestmark = pytest.mark.slow

@@ -127,6 +127,40 @@ def test_tidy_removes_what_a_kill_left(saved):
     assert len(list(saved.folder.iterdir())) == 4
 
 
+@pytest.fixture
+def of_two_ranks(tmp_path) -> Checkpoints:
+    checkpoints = Checkpoints(tmp_path / "c")
+    for step in (5, 10, 15):
+        parts = [checkpoints.save_part(step, rank, {"own": torch.tensor([step, rank])}) for rank in (0, 1)]
+        checkpoints.save(step, state(step), parts)
+    return checkpoints
+
+
+def test_files_of_single_ranks_belong_to_a_checkpoint(of_two_ranks):
+    assert of_two_ranks.latest()[0] == 15
+    assert [part["own"].tolist() for part in of_two_ranks.parts(15)] == [[15, 0], [15, 1]]
+    names = sorted(path.name for path in of_two_ranks.folder.glob("step-00000010*"))
+    assert names == [f"step-00000010{rest}" for rest in ("-rank0.pt", "-rank1.pt", ".json", ".pt")]
+    assert len(list(of_two_ranks.folder.iterdir())) == 8
+    of_two_ranks.tidy()
+    assert len(list(of_two_ranks.folder.iterdir())) == 8
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+def test_a_damaged_file_of_one_rank_falls_back_to_the_one_before(of_two_ranks, warnings, damage):
+    damage(of_two_ranks.folder / "step-00000015-rank1.pt")
+    assert of_two_ranks.latest()[0] == 10
+    assert "step-00000015.pt cannot be used" in warnings.records[0].getMessage()
+
+
+def test_files_of_single_ranks_without_a_checkpoint_are_deleted(of_two_ranks):
+    """The process was killed before rank 0 wrote the rest."""
+    of_two_ranks.save_part(20, 1, {"own": torch.tensor([20, 1])})
+    assert of_two_ranks.latest()[0] == 15
+    of_two_ranks.tidy()
+    assert not list(of_two_ranks.folder.glob("step-00000020*"))
+
+
 def test_key_changes_with_what_decides_the_weights_only(make_run):
     def key(digest="d", architecture=None, **recipe):
         return checkpoint.key(make_run(**recipe), digest, architecture or {"width": 1})

@@ -30,6 +30,7 @@ from amorlip.training import records as training_records
 from amorlip.training.journal import Journal
 from amorlip.training.limit import Limit
 from amorlip.training.records import Provenance
+from amorlip.training.session import Session
 
 CLOCKS = {"training_seconds", "wall_seconds"}
 TIMES = {"samples_per_s", "seconds"}
@@ -308,6 +309,27 @@ def test_a_checkpoint_of_an_earlier_version_has_unknown_provenance(finished, cor
     loop.train(run, corpus, tmp_path, {})
     found = provenance_of(tmp_path)
     assert (found.starts, found.git_revision, found.device) == ([], None, "unknown")
+
+
+def test_a_checkpoint_of_another_order_is_refused_unless_the_run_is_finished(finished, corpus, tmp_path, monkeypatch):
+    """Within an epoch, pairs would be read twice and others not at all."""
+    run, output = finished
+    written = Session.state_dict
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "state_dict", lambda self, step: {**written(self, step), "order": 1})
+        with monkeypatch.context() as at_step_7:
+            signal_at(at_step_7, 7)
+            with pytest.raises(signals.Interrupted):
+                loop.train(run, corpus, tmp_path, {})
+    with pytest.raises(AmorlipError, match=r"step-00000007\.pt was written .* in another order"):
+        loop.train(run, corpus, tmp_path, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.order, "VERSION", 1)
+        patch.setattr(Session, "state_dict", lambda self, step: {**written(self, step), "order": 1})
+        loop.train(run, corpus, tmp_path, {})
+    (tmp_path / "model.safetensors").unlink()
+    loop.train(run, corpus, tmp_path, {})
+    assert weights(tmp_path) == weights(output)
 
 
 def test_a_damaged_newest_checkpoint_costs_only_its_steps(finished, corpus, tmp_path, monkeypatch):
