@@ -8,6 +8,7 @@ taken from the configuration. Imports are inside the commands, so that each load
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import importlib
 import os
@@ -29,15 +30,20 @@ if TYPE_CHECKING:
 
 def read_settings(text: str) -> dict[str, Any]:
     """The mapping that `--settings` gives, as JSON text or as the path of a YAML or JSON file."""
-    from amorlip.common.limits import parse_json
+    from amorlip.common.limits import parse_json, read_json
     from amorlip.config.load import read_yaml
 
-    if not text.lstrip().startswith("{"):
-        return read_yaml(Path(text))
-    try:
-        return parse_json(text)
-    except ValueError as error:
-        raise AmorlipError(f"settings: not valid JSON: {one_line(error)}") from error
+    if text.lstrip().startswith("{"):
+        try:
+            return parse_json(text)
+        except ValueError as error:
+            raise AmorlipError(f"settings: not valid JSON: {one_line(error)}") from error
+    if text.endswith(".json"):
+        # as the rules write them: a hundred times faster than as YAML, which says what is wrong with other files
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(settings := read_json(Path(text)), dict):
+                return settings
+    return read_yaml(Path(text))
 
 
 def run_stage(stage: str, settings: str, **options: Any) -> None:

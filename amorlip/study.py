@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,23 @@ def top_level_layers(files: Sequence[Path], folder: Path, given: Mapping[str, An
     """
     layers = [read_layer(path) for path in (folder / "config.yaml", *files)]
     return [*layers, *([Layer(given, "--config")] if given else [])]
+
+
+def require_experiments(study: Study, words: Iterable[str]) -> None:
+    """Raise AmorlipError for a word of the command line that is an experiment which the study does not select."""
+    others = {path.stem for path in (study.folder / "experiments").glob("*.yaml")} - set(study.experiments)
+    for name in words:
+        if name in others:
+            listed = ", ".join([*study.selection.experiments, name])
+            raise AmorlipError(f"'{name}' is not one of the study's experiments; add --config 'experiments=[{listed}]'")
+
+
+def refuse_names(study: Study, rules: Collection[str]) -> None:
+    """Raise AmorlipError for an experiment with the name of a rule: both are targets."""
+    for name in study.experiments:
+        if name in rules:
+            with blaming(study.files.top_level, "experiments"):
+                raise refused(f"'{name}' is the name of a rule; rename the experiment's file", name)
 
 
 def _check(study: Study) -> None:

@@ -52,8 +52,9 @@ def difference_to_baseline(settings: FigureSettings, options: DifferenceToBaseli
         titles.append(_draw_scale(panels.use_first(axes, len(keys)), shown, labels, settings))
         scale_title = scale_titles(settings.runs)[scale] if len(by_scale) > 1 else ""
         more_lines.append(_label(figure, part, scale_title, settings))
+    lines = iter(figure_text.wrap_titles(figure, [panel for panel_titles in titles for panel in panel_titles]))
     for place, panel_titles in enumerate(titles):
-        more_lines[place] += _add_titles(figure, panel_titles, columns)
+        more_lines[place] += _more_lines([next(lines) for _ in panel_titles], columns, usual=len(panel_titles[0][1]))
     heights = [height * count + more * figure_text.line_height() for count, more in zip(rows, more_lines, strict=True)]
     grid.set_height_ratios(heights)
     figure_text.grow(figure, sum(heights) - height * sum(rows))
@@ -90,10 +91,8 @@ def _label(figure: Figure, part: SubFigure, scale_title: str, settings: FigureSe
     return scale_title.count("\n") + quantity.count("\n")
 
 
-def _add_titles(figure: Figure, titles: Titles, columns: int) -> int:
-    """Set the panels' titles; how many lines the rows of panels need for them more than the usual one or two."""
-    lines = figure_text.wrap_titles(figure, titles)
-    usual = len(titles[0][1])
+def _more_lines(lines: list[int], columns: int, usual: int) -> int:
+    """How many lines the rows of panels need for their titles more than the usual one or two."""
     return sum(max(lines[start : start + columns]) - usual for start in range(0, len(lines), columns))
 
 
@@ -170,7 +169,9 @@ def _mean(values: pd.Series) -> str:
 
 
 def signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+    """With two decimals and its sign, which zero has not."""
+    text = f"{value:+.2f}"
+    return text.replace("-", "−") if float(text) else text[1:]
 
 
 def _print_values(axes: Axes, frame: pd.DataFrame) -> None:

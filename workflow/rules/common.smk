@@ -29,6 +29,12 @@ def experiments_of(kind):
     return [name for name, experiment in study.experiments.items() if experiment.kind == kind]
 
 
+def files_of(experiment):
+    """All files of a table or figure."""
+    kind = study.experiments[experiment].kind
+    return expand(getattr(rules, kind).output, **{kind: experiment})
+
+
 wildcard_constraints:
     corpus=one_of(study.corpora),
     split="train|validation",
