@@ -39,7 +39,8 @@ def reproduction(settings: FigureSettings, options: Reproduction) -> Figure:
         _frame(axes, [value for found in cells.values() for pair in found for value in pair])
         titles.append((axes, [title, _difference([pair for found in cells.values() for pair in found])]))
     figure.supxlabel("published [%]", fontsize="medium")
-    figure.supylabel("measured here [%]", fontsize="medium")
+    for axes in grid[:, 0]:  # not the figure's: square panels do not begin at its edge
+        axes.set_ylabel("measured here [%]")
     figure_text.add_legend(figure, [run for run in settings.runs if run.row in points])
     counts = figure_text.wrap_titles(figure, titles)
     more = sum(max(counts[at : at + across]) - 1 for at in range(0, len(counts), across))
