@@ -109,6 +109,16 @@ def status(files: list[Path], watch: float | None) -> None:
         time.sleep(watch)
 
 
+def report(files: list[Path], output: Path | None, partial: bool) -> None:
+    """Write the report of a study as one HTML file; with --partial at any moment: what is done, runs, or failed."""
+    from amorlip.study_report import write as reporting
+
+    study = _study(files)
+    path = output or Path("results") / study.selection.name / (reporting.PARTIAL if partial else reporting.REPORT)
+    found = reporting.write(study, Path("results"), path, partial=partial)
+    print(f"{path}: {len(found.jobs) - len(found.unfinished)} of {len(found.jobs)} jobs done")
+
+
 def plan(files: list[Path]) -> None:
     """Show what a study will need, rule by rule, before anything is submitted: jobs, hours, disk, time limits."""
     from amorlip.monitor import plan as planning
@@ -294,6 +304,7 @@ STAGES = {
     "table": ("Write one table in four formats.", "settings name outputs"),
     "figure": ("Draw one figure as png and pdf.", "settings name outputs"),
     "study_config": ("Write the study's top-level configuration next to its results.", "settings output"),
+    "study_report": ("Write the study's own report, with a page for each run and task.", "settings output"),
 }
 """Rule → what it does, and the options of its command. Without an option, the configuration's value is used.
 `?` marks an option that this command does not need, though others do."""
@@ -319,12 +330,18 @@ def parser() -> argparse.ArgumentParser:
     for name, (text, options) in STAGES.items():
         add(name, text, options, partial(run_stage, name))
     add("schema", str(schema.__doc__), "check", schema)
-    for function in (config, plan, status, pin):
+    for function in (config, plan, status, pin, report):
         add(function.__name__, str(function.__doc__), "", function).add_argument(
             "files", type=Path, nargs="*", metavar="FILE", help="top-level files, later ones over earlier ones"
         )
     commands.choices["status"].add_argument(
         "--watch", type=float, nargs="?", const=10.0, metavar="SECONDS", help="show it again every SECONDS (10)"
+    )
+    commands.choices["report"].add_argument(
+        "--partial", action="store_true", help="report what there is of a study that is not finished"
+    )
+    commands.choices["report"].add_argument(
+        "--output", type=Path, help="HTML file to write (default: study.html or study-partial.html in results/STUDY/)"
     )
     add("preview", str(preview.__doc__), "output", preview)
     add("why", str(why.__doc__), "", why)

@@ -172,6 +172,16 @@ def _shown(study: Study, name: str, evaluations: Sequence[str], metrics: Sequenc
     }
 
 
+def study_report(study: Study) -> dict[str, Any]:
+    """All of the configuration: the report shows every key of every run."""
+    named = {kind: getattr(study, kind) for kind in ("scales", "methods", "experiments", "corpora")}
+    sections = {
+        kind: {name: section.model_dump(mode="json") for name, section in found.items()}
+        for kind, found in named.items()
+    }
+    return {**sections, "selection": study_config(study), "benchmark": study.benchmark.model_dump(mode="json")}
+
+
 def study_config(study: Study) -> dict[str, Any]:
     """The study's top-level configuration."""
     return study.selection.model_dump()

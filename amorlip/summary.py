@@ -16,8 +16,8 @@ def summary(study: Study, results: Path, seconds: float) -> str:
     lines = [""]
     if tables and (shown := table_text(study, folder / "tables" / f"{tables[0]}.csv")):
         lines += [f"{study.experiments[tables[0]].title} (percent)", "", *shown, ""]
-    if (folder / "report.html").is_file():
-        lines.append(f"Report: {folder / 'report.html'}")
+    reports = {"Report": "study.html", "Snakemake's report": "report.html"}
+    lines += [f"{what}: {folder / name}" for what, name in reports.items() if (folder / name).is_file()]
     return "\n".join([*lines, f"Time: {timedelta(seconds=round(seconds))}", ""])
 
 

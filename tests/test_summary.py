@@ -29,13 +29,15 @@ def test_the_main_table_the_report_and_the_time(tmp_path: Path) -> None:
     (tmp_path / "demo/tables").mkdir(parents=True)
     (tmp_path / "demo/tables/table1.csv").write_text(CSV)
     (tmp_path / "demo/report.html").touch()
+    (tmp_path / "demo/study.html").touch()
     lines = summary(study(), tmp_path, 3725.2).splitlines()
     assert "           chance   clip  amorlip_l2log fast" in lines
     (openmoji,) = (line for line in lines if line.startswith("OpenMoji"))
     assert openmoji.split() == ["OpenMoji", "0.06", "5.54", "5.60"]
     (average,) = (line for line in lines if line.startswith("Average"))
     assert average.split() == ["Average", "19.87", "19.78"]
-    assert f"Report: {tmp_path / 'demo/report.html'}" in lines
+    assert f"Report: {tmp_path / 'demo/study.html'}" in lines
+    assert f"Snakemake's report: {tmp_path / 'demo/report.html'}" in lines
     assert "Time: 1:02:05" in lines
 
 

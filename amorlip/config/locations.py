@@ -117,10 +117,14 @@ class Layer:
             value = value[key]
         return len(path), False
 
+    def line(self, path: KeyPath) -> int | None:
+        """The line of `path` in the file, counted from 1; None for other sources."""
+        return None if self.node is None else _line(self.node, (*self.prefix, *path))
+
     def place(self, path: KeyPath) -> str:
         """File, line and full key of `path`, as an error begins: `config/scales/demo.yaml, line 12: recipe.epochs`."""
         full = (*self.prefix, *path)
-        line = "" if self.node is None else f", line {_line(self.node, full)}"
+        line = "" if self.node is None else f", line {self.line(path)}"
         return ": ".join(part for part in (f"{self.where}{line}", ".".join(str(key) for key in full)) if part)
 
 

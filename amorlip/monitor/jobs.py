@@ -21,6 +21,7 @@ FIXED = {
     "figure": (1, 10),
     "study_config": (1, 10),
     "report": (1, 10),
+    "study_report": (1, 10),
 }
 """Rule → CPUs and time limit [min] that its file in workflow/rules/ asks for, whatever the study."""
 DOWNLOAD_MIN = 2880
@@ -63,6 +64,7 @@ def jobs(study: Study, results: Path) -> list[Job]:
         *_shown(study, folder),
         _fixed("study_config", folder / "config.yaml"),
         _fixed("report", folder / "report.html"),
+        _fixed("study_report", folder / "study.html"),
     ]
 
 

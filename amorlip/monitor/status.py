@@ -51,7 +51,8 @@ class Status:
 def status(study: Study, results: Path) -> Status:
     """Where a study in the folder `results` of the working directory is.
 
-    Raises AmorlipError for a damaged file. A Slurm that does not answer is no error: runs need none.
+    A damaged file is a note on its run, which hides no other run. A Slurm that does not answer is no error either: runs
+    need none.
     """
     here, trouble, queued = Path.cwd(), [], []
     try:
@@ -68,14 +69,17 @@ def status(study: Study, results: Path) -> Status:
 
 def _status(study: Study, run: Run, folder: Path, jobs: Sequence[Job]) -> RunStatus:
     output = folder / "runs" / run.scale / run.name
-    found = progress(output)
+    try:
+        found, damage = progress(output), ""
+    except AmorlipError as error:
+        found, damage = None, str(error)
     mine = [job for job in jobs if job.is_of("train", run.scale, run.name)]
     # one that runs first: a second job of the same run leaves or waits
     job = next(iter(sorted(mine, key=lambda job: job.state != "RUNNING")), None)
     results = folder / "evaluations" / run.scale / run.name
     evaluated = sum((results / f"{task}.json").is_file() for task in study.benchmark.tasks)
     state, note = _state(output, folder / "logs" / "train" / run.scale / f"{run.name}.log", found, job)
-    return RunStatus(run, state, found, evaluated, job, note)
+    return RunStatus(run, state, found, evaluated, job, "; ".join(filter(None, (note, damage))))
 
 
 def _state(output: Path, log: Path, found: Progress | None, job: Job | None) -> tuple[str, str]:

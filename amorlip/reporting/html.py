@@ -60,7 +60,7 @@ ul { padding-left: 1.1em; max-width: 60em; margin-bottom: 2.5em; color: #444; fo
 {% for block in view.blocks %}
 <tbody>
 {% for row in block.rows %}
-<tr class="{{ row.kind }}">
+<tr class="{{ row.kind }}"{% if row.key %} data-row="{{ row.key|join("/") }}"{% endif %}>
 {% if loop.first %}
 <th rowspan="{{ block.rows|length }}" scope="rowgroup">{{ block.title }}</th>
 {% endif %}

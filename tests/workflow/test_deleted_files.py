@@ -9,6 +9,7 @@ from tests.workflow.test_reruns import SHOWN, restored
 pytestmark = pytest.mark.workflow
 
 CORPUS, RUN, EVALUATION = "corpora/demo", "demo/runs/demo/clip-seed0", "demo/evaluations/demo/clip-seed0"
+REPORTS = {"report": 1, "study_report": 1}
 TRAINED = {"train": 2, "evaluate": 2, **SHOWN}
 PAIRS = {"download": 1, "shards": 1, **TRAINED}
 OPENMOJI = {"tasks": 1, "evaluate": 2, **SHOWN}
@@ -29,11 +30,12 @@ TABLE = [
       for name in ("model.safetensors", "metrics.jsonl", "run.yaml", "provenance.json")],
     (f"{EVALUATION}/openmoji.json", {"evaluate": 1, **SHOWN}),
     (f"{EVALUATION}/openmoji.parquet", {"evaluate": 1, **SHOWN}),
-    ("demo/tables/table1.csv", {"table": 1, "report": 1}),
-    ("demo/tables/table1.tex", {"table": 1, "report": 1}),
-    ("demo/figures/training_curves.pdf", {"figure": 1, "report": 1}),
-    ("demo/config.yaml", {"study_config": 1, "report": 1}),
+    ("demo/tables/table1.csv", {"table": 1, **REPORTS}),
+    ("demo/tables/table1.tex", {"table": 1, **REPORTS}),
+    ("demo/figures/training_curves.pdf", {"figure": 1, **REPORTS}),
+    ("demo/config.yaml", {"study_config": 1, **REPORTS}),
     ("demo/report.html", {"report": 1}),
+    ("demo/study.html", {"study_report": 1}),
     # Not results, so their absence is no request.
     ("demo/logs/train/demo/clip-seed0.log", {}),
     ("demo/timings/train/demo/clip-seed0.tsv", {}),

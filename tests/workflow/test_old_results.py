@@ -48,7 +48,7 @@ def test_what_an_old_results_folder_lacks_is_still_made(finished, tmp_path):
     study = finished.copy(tmp_path / "old")
     (study.folder / "results/demo/evaluations/demo/clip-seed0/openmoji.json").unlink()
     study.snakemake("--touch", **OLD_KEYS)
-    assert study.planned(**OLD_KEYS) == {"evaluate": 1, "table": 1, "figure": 3, "report": 1}
+    assert study.planned(**OLD_KEYS) == {"evaluate": 1, "table": 1, "figure": 3, "report": 1, "study_report": 1}
 
 
 def load():

@@ -26,7 +26,7 @@ from tests.workflow.conftest import REPOSITORY, planned_jobs
 
 pytestmark = pytest.mark.workflow
 
-SHOWN = {"table": 1, "figure": 3, "report": 1}
+SHOWN = {"table": 1, "figure": 3, "report": 1, "study_report": 1}
 SETTINGS = re.compile(r"now: 'results/settings/\w+-[0-9a-f]{12}\.json' ")
 SECTIONS = {
     "config.yaml": Selection,
@@ -81,7 +81,7 @@ def restored(path: Path) -> Iterator[str]:
 def test_a_changed_key_reruns_what_it_changes(finished, file, key, value, expected):
     output = finished.snakemake("-n", **change(file, key, value))
     planned = planned_jobs(output)
-    assert (planned.pop("study_config"), planned.pop("report")) == (1, 1)
+    assert [planned.pop(rule) for rule in ("study_config", "report", "study_report")] == [1, 1, 1]
     assert planned == jobs(expected)
     for reason in re.findall(r"reason: (Params have changed.*)", output):
         assert len(reason) < 300, "a param is longer than the name of a settings file"

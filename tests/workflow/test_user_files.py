@@ -11,7 +11,7 @@ from tests.workflow.conftest import Study
 
 pytestmark = pytest.mark.workflow
 
-SHOWN = {"table": 1, "figure": 3, "report": 1}
+SHOWN = {"table": 1, "figure": 3, "report": 1, "study_report": 1}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def later(path, content):
 
 CHANGED = [
     ("list one.tsv", {"urls": 1, "download": 1, "shards": 1, "train": 2, "evaluate": 2, **SHOWN}),
-    ("weights.pt", {"evaluate_external": 1, "table": 1, "report": 1}),
+    ("weights.pt", {"evaluate_external": 1, "table": 1, "report": 1, "study_report": 1}),
     ("birds/test/0.tar", {"tasks": 1, "evaluate": 2, "evaluate_external": 1, **SHOWN}),
     ("birds/classnames.txt", {"tasks": 1, "evaluate": 2, "evaluate_external": 1, **SHOWN}),
     ("birds/.DS_Store", {}),
