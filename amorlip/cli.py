@@ -198,7 +198,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "settings": {"help": "JSON text, or path of a YAML or JSON file"},
     "output": {"type": Path, "help": "file or folder to write"},
     "outputs": {"type": Path, "nargs": "+", "help": "files to write; the extension of each name decides its format"},
-    "artwork": {"type": Path, "required": False, "help": "folder of the rendered emoji, if they are the source"},
+    "artwork": {"type": Path, "required": False, "help": "folder of the rendered pictures of emoji or icons"},
     "validation": {
         "type": Path,
         "required": False,
@@ -280,7 +280,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "check": {"action": "store_true", "required": False, "help": "write nothing; exit with 1 if a file is out of date"},
 }
 STAGES = {
-    "artwork": ("Download the emoji packages and render their pictures.", "settings output"),
+    "artwork": ("Download the packages of emoji or icons and render their pictures.", "settings output"),
     "urls": ("Write the list of addresses and captions of a corpus.", "settings artwork output"),
     "download": (
         "Download the pairs of one split into shards.",

@@ -13,9 +13,9 @@ def splits(study: Study) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def emoji(study: Study) -> list[str]:
-    """Corpora that are rendered from packages of emoji."""
-    return [name for name, corpus in study.corpora.items() if corpus.source == "emoji"]
+def rendered(study: Study) -> list[str]:
+    """Corpora that are rendered from packages of drawings."""
+    return [name for name, corpus in study.corpora.items() if corpus.is_rendered]
 
 
 def listed(study: Study) -> list[str]:

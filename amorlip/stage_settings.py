@@ -20,9 +20,11 @@ PINS = ("commit", "sha256", "train_sha256", "validation_sha256")
 
 def artwork(study: Study, corpus: str) -> dict[str, Any]:
     """Packages and splits of the pictures."""
-    source = study.corpora[corpus].emoji
-    assert source is not None
-    return source.model_dump()
+    settings = study.corpora[corpus]
+    if settings.source == "icons" and settings.icons is not None:
+        return {"icons": settings.icons.model_dump()}
+    assert settings.emoji is not None
+    return settings.emoji.model_dump()
 
 
 def urls(study: Study, corpus: str) -> dict[str, Any]:
@@ -45,7 +47,9 @@ def shards(study: Study, corpus: str) -> dict[str, Any]:
 
 def _corpus(study: Study, corpus: str, *unneeded: str) -> dict[str, Any]:
     settings = study.corpora[corpus].deciding(*unneeded)
-    # The default is left out, as it was before lists had this key.
+    # Defaults are left out, as they were before there were these keys.
+    if settings["icons"] is None:
+        del settings["icons"]
     if settings["urls"] and not settings["urls"]["allow_private_addresses"]:
         del settings["urls"]["allow_private_addresses"]
     return settings

@@ -90,8 +90,8 @@ def _check(study: Study) -> None:
             checks.check_lists(corpus)
     for key, task in study.benchmark.tasks.items():
         with blaming(study.files.layers("benchmarks", study.selection.benchmark), "tasks", key):
-            if task.source.kind == "emoji" and task.source.corpus is not None:
-                checks.check_emoji_corpus(task, study.corpora[task.source.corpus])
+            if task.source.is_rendered and task.source.corpus is not None:
+                checks.check_rendered_corpus(task, study.corpora[task.source.corpus])
                 checks.check_artwork(task, study.corpora[task.source.corpus])
             if task.source.kind == "validation" and task.source.corpus is not None:
                 checks.check_validation_split(task, study.corpora[task.source.corpus])
@@ -150,7 +150,7 @@ def _check_options(study: Study, name: str) -> None:
 def check_lengths(study: Study, folder: Path) -> None:
     """Raise AmorlipError if a run is too short for its warmup or batch.
 
-    `folder` has the corpora. Nothing is checked where the number of pairs is not known yet: that of emoji is known
+    `folder` has the corpora. Nothing is checked where the number of pairs is not known yet: that of drawings is known
     only after their download.
     """
     for name in study.experiments:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from amorlip import stage_settings
-from amorlip.config.load import merge
+from amorlip.config.load import merge, read_yaml
 from amorlip.config.objectives import settings_type
 from amorlip.study import Study, load_study
 from tests.helpers import REPOSITORY
@@ -114,6 +114,22 @@ def test_private_addresses_change_settings_only_where_they_are_allowed() -> None
     before, refused, allowed = of(), of(allow_private_addresses=False), of(allow_private_addresses=True)
     assert before == refused and not any("allow_private_addresses" in value for value in before.values())
     assert all(allowed[stage] != before[stage] for stage in CORPUS)
+
+
+def test_a_source_of_icons_is_no_part_of_other_corpora() -> None:
+    """So that corpora from before there was this source are not made again."""
+    found = settings(load())
+    assert not any('"icons"' in found[stage] for stage in ("artwork", *CORPUS))
+
+
+def test_the_settings_of_icons_tell_the_stage_their_source() -> None:
+    pin = {"version": "1.0.0", "integrity": f"sha512-{'A' * 86}=="}
+    icons = {**pin, "package": "icons", "licenses": ["MIT"], "heldout_sets": ["bi"]}
+    changes = {"overrides": {"corpora": {"icons": {"icons": icons}}}}
+    study = load_study({**read_yaml(CONFIG / "small.yaml"), **changes}, CONFIG, "small.yaml")
+    found = stage_settings.artwork(study, "icons")
+    assert found.keys() == {"icons"} and found["icons"]["heldout_sets"] == ["bi"]
+    assert stage_settings.artwork(study, "demo") == stage_settings.artwork(load(), "demo")
 
 
 def test_a_new_seed_changes_no_settings_of_a_run_that_is_there() -> None:

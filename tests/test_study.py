@@ -24,7 +24,7 @@ def runs(study):
     return {run.name: run for _, run in study.runs}
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "mini.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "mini.yaml", "small.yaml", "paper.yaml"])
 def test_shipped_configurations_are_valid(name):
     study = load_study(read_yaml(CONFIG / name), CONFIG, name)
     assert len(study.runs) == len(study.scales) * len(study.methods) * len(study.selection.seeds)
@@ -189,6 +189,6 @@ def test_rows_that_train_the_same_model_are_warned_of(first, second, differ):
         assert differ in found[0]
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "mini.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "mini.yaml", "small.yaml", "paper.yaml"])
 def test_shipped_studies_have_no_warnings(name):
     assert warnings(load_study(merge(DEMO, read_yaml(CONFIG / name)), CONFIG, name)) == []

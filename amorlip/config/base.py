@@ -74,6 +74,9 @@ Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 PackageName = Annotated[str, Field(pattern=r"^(@[a-z0-9_][a-z0-9_.-]*/)?[a-z0-9_][a-z0-9_.-]*$")]
 """Name of an npm package, with its scope. npm takes a name that begins with `-` for an option."""
 
+IconSet = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+"""Name of an icon set. It becomes part of a path."""
+
 PackageVersion = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$")]
 """Exact version of an npm package. npm also takes files and addresses for versions."""
 

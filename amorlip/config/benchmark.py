@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import model_validator
 
@@ -15,6 +15,8 @@ EmojiTask = Literal[
     "styles",
 ]  # fmt: skip
 """The task sets of `amorlip.emoji.task_sets`, which Snakemake does not import: it would load pandas in every job."""
+IconTask = Literal["heldout_sets", "heldout_names", "heldout_both"]
+"""The task sets of `amorlip.icons.task_sets`."""
 
 _CLASSIFICATION = ("acc1", "acc5", "mean_per_class_recall", "F1-macro_all")
 METRICS = {
@@ -37,13 +39,13 @@ _FURTHER = {
 class TaskSource(Section):
     """Where a task's files come from."""
 
-    kind: Literal["emoji", "hub", "folder", "validation"]
-    """`emoji`: built from an emoji corpus; `hub`: a Hugging Face dataset repository; `folder`: already on disk;
-    `validation`: the validation split of a corpus, for retrieval: its pairs are never trained on."""
+    kind: Literal["emoji", "icons", "hub", "folder", "validation"]
+    """`emoji`, `icons`: built from a corpus of that source; `hub`: a Hugging Face dataset repository; `folder`: already
+    on disk; `validation`: the validation split of a corpus, for retrieval: its pairs are never trained on."""
     corpus: Name | None = None
-    """emoji, validation: the corpus."""
-    builder: EmojiTask | None = None
-    """emoji: one of the task sets of `amorlip.emoji.task_sets`."""
+    """emoji, icons, validation: the corpus."""
+    builder: EmojiTask | IconTask | None = None
+    """emoji, icons: one of the task sets of `amorlip.emoji.task_sets` or `amorlip.icons.task_sets`."""
     repository: Repository | None = None
     """hub: owner/name."""
     revision: str = "main"
@@ -59,6 +61,7 @@ class TaskSource(Section):
     def _complete(self) -> TaskSource:
         needed = {
             "emoji": ("corpus", "builder"),
+            "icons": ("corpus", "builder"),
             "hub": ("repository",),
             "folder": ("path",),
             "validation": ("corpus",),
@@ -66,7 +69,18 @@ class TaskSource(Section):
         for key in needed[self.kind]:
             if getattr(self, key) is None:
                 raise refused(f"a source of kind '{self.kind}' needs the key '{key}'", "kind")
+        if self.is_rendered and self.builder not in (
+            known := get_args(EmojiTask if self.kind == "emoji" else IconTask)
+        ):
+            raise refused(
+                unknown_key(str(self.builder), known, f"builder of a source of kind '{self.kind}'"), "builder", "kind"
+            )
         return self
+
+    @property
+    def is_rendered(self) -> bool:
+        """Whether it is built from the pictures of a corpus that is rendered here."""
+        return self.kind in ("emoji", "icons")
 
 
 TaskKind = Literal["classification", "classification_grouped", "retrieval", "association"]

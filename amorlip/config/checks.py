@@ -181,17 +181,19 @@ def check_artwork(task: Task, corpus: Corpus) -> None:
 def check_validation_split(task: Task, corpus: Corpus) -> None:
     """A task of held-out pairs names a corpus that holds some out."""
     lists = corpus.urls if corpus.source == "urls" else None
-    if corpus.source == "emoji" or (lists and lists.validation is None and lists.validation_fraction == 0):
+    if corpus.is_rendered or (lists and lists.validation is None and lists.validation_fraction == 0):
         raise refused(
             f"'{task.source.corpus}' has no validation split; set urls.validation or urls.validation_fraction there",
             ("source", "corpus"),
         )
 
 
-def check_emoji_corpus(task: Task, corpus: Corpus) -> None:
-    """A task that is built from emoji names a corpus of emoji."""
-    if corpus.source != "emoji":
-        raise refused(f"the source of '{task.source.corpus}' is '{corpus.source}', not emoji", ("source", "corpus"))
+def check_rendered_corpus(task: Task, corpus: Corpus) -> None:
+    """A task that is built from emoji or icons names a corpus of them."""
+    if corpus.source != task.source.kind:
+        raise refused(
+            f"the source of '{task.source.corpus}' is '{corpus.source}', not {task.source.kind}", ("source", "corpus")
+        )
 
 
 def check_lists(corpus: Corpus) -> None:

@@ -12,6 +12,7 @@ from amorlip.config.base import (
     Commit,
     Count,
     Fraction,
+    IconSet,
     Name,
     Natural,
     PackageName,
@@ -24,13 +25,18 @@ from amorlip.config.base import (
 )
 
 
-class Package(Section):
-    """One npm package, pinned."""
+class Pin(Section):
+    """Which archive of an npm package."""
 
     version: PackageVersion
     """Exact version."""
     integrity: Annotated[str, Field(pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")]
     """Subresource-integrity digest of the package's archive; checked after download."""
+
+
+class Package(Pin):
+    """One npm package, pinned."""
+
     license: str
     """License of the content, as the NOTICE lists it."""
     role: Literal["style", "heldout_style", "names", "sketches", "digits"]
@@ -72,6 +78,40 @@ class EmojiSource(Section):
         styles = [package.style for package in self.packages.values() if package.style is not None]
         if twice := [style for style in styles if styles.count(style) > 1]:
             raise refused(f"two packages have the style '{twice[0]}'", "packages")
+        return self
+
+
+class IconSource(Pin):
+    """Drawings of icon sets, with captions from their names: a package of many sets, each with its own license."""
+
+    package: PackageName
+    """npm package with one JSON file for each set, such as @iconify/json."""
+    licenses: Annotated[list[str], Field(min_length=1)]
+    """SPDX names of licenses; sets under others are left out."""
+    sets: list[IconSet] | None = None
+    """Sets for training; null: all that are neither hidden, which is how the package marks sets that are superseded,
+    nor excluded or held out."""
+    excluded_sets: list[IconSet] = []
+    """Sets that are left out, whatever their license."""
+    heldout_sets: list[IconSet] = []
+    """Sets for evaluation only."""
+    picture_size: Count = 64
+    """Side of a rendered picture [pixels]."""
+    heldout_names: Fraction = 0.1
+    """Fraction of names that never occur in training, in any set."""
+    seed: Seed = 0
+    """Seed of the split into held-out and training names."""
+
+    @model_validator(mode="after")
+    def _a_set_has_one_use(self) -> IconSource:
+        given = [*(self.sets or []), *self.excluded_sets, *self.heldout_sets]
+        if twice := [name for name in given if given.count(name) > 1]:
+            raise refused(
+                f"the set '{twice[0]}' is listed twice; a set trains, is held out or is excluded",
+                "sets",
+                "excluded_sets",
+                "heldout_sets",
+            )
         return self
 
 
@@ -179,10 +219,12 @@ class Corpus(Section):
 
     title: Annotated[str, Affects.DISPLAY]
     """Name in tables and captions."""
-    source: Literal["emoji", "urls", "mirror"]
+    source: Literal["emoji", "icons", "urls", "mirror"]
     """Which of the sources below is used."""
     emoji: EmojiSource | None = None
     """The demo's source."""
+    icons: IconSource | None = None
+    """Icon sets: the source of the scale between the demo and the paper."""
     urls: UrlSource | None = None
     """Lists of addresses, downloaded with img2dataset."""
     mirror: MirrorSource | None = None
@@ -210,9 +252,14 @@ class Corpus(Section):
     def names_files(self, split: str) -> bool:
         """Whether the addresses of a split may be files of this machine: not where they are from the internet."""
         if self.source != "urls" or self.urls is None:
-            return self.source == "emoji"
+            return self.is_rendered
         given = self.urls.validation if split == "validation" else None
         return (given or self.urls.train).is_local
+
+    @property
+    def is_rendered(self) -> bool:
+        """Whether the pictures are rendered here, from pinned packages of drawings."""
+        return self.source in ("emoji", "icons")
 
     @property
     def allows_private_addresses(self) -> bool:

@@ -36,7 +36,7 @@ def known(name: str, corpus: Corpus, folder: Path) -> Known | None:
         if address.scheme.lower() == "file":
             path = Path(unquote(address.path))
             return Known(_lines(path), False, f"or add lines to {path}")
-    if corpus.source != "emoji" and corpus.published_pairs is not None:
+    if not corpus.is_rendered and corpus.published_pairs is not None:
         return Known(corpus.published_pairs, False, f"or correct published_pairs of the corpus {name}, if it has more")
     return None
 

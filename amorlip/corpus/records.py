@@ -19,7 +19,7 @@ CHECKED = "checked.json"
 class DownloadRecord(JsonRecord):
     """download.json: which shards there are and what became of the addresses."""
 
-    source: Literal["emoji", "urls", "mirror"]
+    source: Literal["emoji", "icons", "urls", "mirror"]
     split: str
     revision: str | None = None
     """A mirror's commit."""

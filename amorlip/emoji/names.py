@@ -109,17 +109,17 @@ def resolve_alias(icons: dict[str, Any], name: str) -> dict[str, Any]:
     mirrored = False
     for _ in range(8):
         if name in icons["icons"]:
-            frame = {key: icons.get(key, default) for key, default in _FRAME.items()}
+            frame = {key: icons.get(key, default) for key, default in FRAME.items()}
             icon = {**frame, **icons["icons"][name], **changes}
             return {**icon, "hFlip": mirrored != bool(icons["icons"][name].get("hFlip"))}
         alias = icons["aliases"][name]
         mirrored ^= bool(alias.get("hFlip"))
-        changes = {**{key: alias[key] for key in _FRAME if key in alias}, **changes}
+        changes = {**{key: alias[key] for key in FRAME if key in alias}, **changes}
         name = alias["parent"]
     raise AmorlipError(f"icon set '{icons.get('prefix')}': the aliases of '{name}' form a cycle")
 
 
-_FRAME = {"left": 0, "top": 0, "width": 16, "height": 16}
+FRAME = {"left": 0, "top": 0, "width": 16, "height": 16}
 
 
 def svg_document(icon: dict[str, Any]) -> str:

@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.common.files import write_text
-from amorlip.config.corpus import Package
+from amorlip.config.corpus import Pin
 
 STAMP = ".integrity"
 PARALLEL = 4
 
 
-def fetch(packages: Mapping[str, Package], folder: Path) -> dict[str, Path]:
+def fetch(packages: Mapping[str, Pin], folder: Path) -> dict[str, Path]:
     """Fetch and unpack `packages` (name → pin) into `folder`/name; return the folders.
 
     A package that is already there with the pinned checksum is not fetched again. No script of a package is run.
@@ -32,7 +32,7 @@ def fetch(packages: Mapping[str, Package], folder: Path) -> dict[str, Path]:
         return dict(zip(packages, found, strict=True))
 
 
-def _fetch_one(name: str, package: Package, folder: Path) -> Path:
+def _fetch_one(name: str, package: Pin, folder: Path) -> Path:
     target = folder / name
     stamp = target / STAMP
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == package.integrity:
@@ -80,7 +80,7 @@ def _reason(lines: list[str]) -> str:
     return text or "no reason given"
 
 
-def _verify(archive: Path, name: str, package: Package) -> None:
+def _verify(archive: Path, name: str, package: Pin) -> None:
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha512").digest()
     found = "sha512-" + base64.b64encode(digest).decode()

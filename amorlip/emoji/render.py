@@ -18,6 +18,9 @@ WHITE = (255, 255, 255)
 VISIBLE = 16
 """Least opacity of the drawing's pixels [of 255]; below it are soft shadows and smoothed edges."""
 
+CANNOT_BE_RENDERED, BLANK = "cannot be rendered", "blank"
+"""Why there is no picture of a drawing."""
+
 
 def render_all(drawings: Sequence[Drawing], folder: Path, size: int) -> list[str | None]:
     """Render each drawing to `folder`/style/hexcode.png, `size` pixels square, on all cores.
@@ -38,9 +41,9 @@ def _render_to(drawing: Drawing, folder: Path, size: int) -> str | None:
     try:
         picture = render(drawing, size)
     except (ValueError, OSError):
-        return "cannot be rendered"
+        return CANNOT_BE_RENDERED
     if np.asarray(picture).min() == 255:
-        return "blank"
+        return BLANK
     picture.save(folder / picture_path(drawing))
     return None
 

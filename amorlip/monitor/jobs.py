@@ -74,7 +74,7 @@ def _fixed(rule: str, output: Path, of: str = "", split: str | None = None) -> J
 
 
 def _corpora(study: Study, corpora: Path) -> Iterator[Job]:
-    for name in corpus_jobs.emoji(study):
+    for name in corpus_jobs.rendered(study):
         yield _fixed("artwork", corpora / name / "artwork" / "pictures.parquet", name)
     for name in corpus_jobs.listed(study):
         yield _fixed("urls", corpora / name / "urls.parquet", name)

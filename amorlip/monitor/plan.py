@@ -86,7 +86,7 @@ def _disk_gb(study: Study, results: Path, job: Job) -> float | None:
     if job.rule == "download" and job.split == "train":
         corpus = study.corpora[job.of]
         pairs = known(job.of, corpus, results / "corpora")
-        return None if pairs is None or corpus.source == "emoji" else pairs.pairs * PICTURE_BYTES / 1e9
+        return None if pairs is None or corpus.is_rendered else pairs.pairs * PICTURE_BYTES / 1e9
     return None if job.rule in ("download", "tasks", "weights", "artwork") else 0.0
 
 

@@ -116,12 +116,14 @@ def _revisions(provenance: Provenance) -> str:
 
 
 def _licenses(corpus: str) -> str:
-    """The licenses of a corpus of emoji packages, from its file; for other corpora a sentence."""
+    """The licenses of a corpus of emoji or icon packages, from its file; for other corpora a sentence."""
     path, rows = CORPORA / f"{corpus}.yaml", []
-    emoji = validate(Corpus, read_yaml(path), str(path)).emoji if path.is_file() else None
-    for name, package in emoji.packages.items() if emoji else ():
+    described = validate(Corpus, read_yaml(path), str(path)) if path.is_file() else None
+    for name, package in described.emoji.packages.items() if described and described.emoji else ():
         if package.role in TRAINED_ON:
             rows.append(f"- `{name}` {package.version}: {escape(package.license)}")
+    if described and (icons := described.icons):
+        rows.append(f"- icon sets of `{icons.package}` {icons.version}: {escape(', '.join(icons.licenses))}")
     text = "The code is under the Apache License 2.0. The weights are derived from the training data"
     if not rows:
         return f"{text}; its images and captions have their own licenses, which this folder does not list."

@@ -1,4 +1,4 @@
-"""The stage `artwork`: fetch the pinned emoji packages and render their pictures."""
+"""The stage `artwork`: fetch the pinned packages of drawings and render their pictures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from amorlip.config.corpus import EmojiSource
+from amorlip.config.corpus import EmojiSource, IconSource
 from amorlip.config.load import validate
-from amorlip.emoji import artwork
+from amorlip.emoji import artwork as emoji
+from amorlip.icons import artwork as icons
 
 
 def run(settings: Mapping[str, Any], output: Path) -> None:
-    """Fetch the emoji packages and render their pictures."""
-    artwork.build_artwork(validate(EmojiSource, settings, "settings"), output)
+    """Fetch the packages and render their pictures.
+
+    `settings` are the keys of the source `emoji`; those of the source `icons` are below a key of that name.
+    """
+    if "icons" in settings:
+        icons.build_artwork(validate(IconSource, settings["icons"], "settings: icons"), output)
+    else:
+        emoji.build_artwork(validate(EmojiSource, settings, "settings"), output)

@@ -32,6 +32,10 @@ def _builder(source: TaskSource, artwork: Path | None, validation: Path | None) 
         from amorlip.emoji import task_sets
 
         return partial(task_sets.build_task, str(source.builder), artwork)
+    if source.kind == "icons" and artwork is not None:
+        from amorlip.icons import task_sets as icon_sets
+
+        return partial(icon_sets.build_task, str(source.builder), artwork)
     if source.kind == "validation" and validation is not None:
         from amorlip.loader import held_out
 

@@ -12,6 +12,7 @@ from amorlip.config.corpus import Corpus, UrlList
 from amorlip.config.load import validate
 from amorlip.corpus import urls
 from amorlip.emoji import artwork as emoji
+from amorlip.icons import artwork as icons
 
 
 def run(settings: Mapping[str, Any], artwork: Path | None, output: Path) -> None:
@@ -23,10 +24,10 @@ def run(settings: Mapping[str, Any], artwork: Path | None, output: Path) -> None
     corpus = validate(Corpus, {"title": "", **settings}, "settings")
     for split in (corpus.urls.train, corpus.urls.validation) if corpus.urls else ():
         _refuse_to_overwrite(split, output)
-    if corpus.source == "emoji":
+    if corpus.is_rendered:
         if artwork is None:
-            raise AmorlipError("--artwork is missing: the folder of the rendered emoji")
-        emoji.write_urls(artwork, output)
+            raise AmorlipError("--artwork is missing: the folder of the rendered pictures")
+        (icons if corpus.source == "icons" else emoji).write_urls(artwork, output)
     elif corpus.source == "urls" and corpus.urls is not None:
         urls.write_urls(corpus.urls, output)
     else:

@@ -33,7 +33,7 @@ def provide(
         source: where the files come from.
         output: the task's folder.
         content: what the benchmark expects of the files.
-        build: writes the files of a source of kind `emoji` or `validation` into a folder.
+        build: writes the files of a source of kind `emoji`, `icons` or `validation` into a folder.
         allow_missing: write a record that gives the reason, instead of raising NotAvailable.
 
     Raises:
@@ -101,7 +101,7 @@ def _fetch(source: TaskSource, output: Path, build: Callable[[Path], None] | Non
             _link(Path(str(source.path)), new, output)
             return {"kind": source.kind, "path": source.path} | _pack(new)
         if build is None:
-            option = "artwork" if source.kind == "emoji" else "validation"
+            option = "artwork" if source.is_rendered else "validation"
             raise AmorlipError(f"a task of kind '{source.kind}' is built from a corpus; give its folder: --{option}")
         build(new)
         return source.model_dump(include={"kind", "corpus", "builder"}, exclude_none=True) | _pack(new)

@@ -64,6 +64,7 @@ def external(**keys: Any) -> dict[str, Any]:
 
 
 STYLE = {"version": "1.0.0", "integrity": f"sha512-{'A' * 86}==", "license": "MIT", "role": "style"}
+ICONS = {"package": "icons", "version": "1.0.0", "integrity": STYLE["integrity"], "licenses": ["MIT"]}
 NO_NAMES = {"packages": {"emojibase-data": {"role": "digits"}}}
 TWO_OF_A_STYLE = {"packages": {"@iconify-json/twemoji": {"style": "noto"}}}
 RHO = [{"from_fraction": 0.75, "value": 1.0}, {"from_fraction": 0.5, "value": 2.0}]
@@ -77,6 +78,11 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("base._name", {"scales": [".."]}, ["scales.0: '..' may hold only letters, digits"]),
     ("TaskSource._complete", task("digits", source={"kind": "hub"}), ["source.kind: ", "needs the key 'repository'"]),
+    (
+        "TaskSource._complete",
+        task("digits", source={"builder": "heldout_sets"}),
+        ["source.builder: unknown builder of a source of kind 'emoji' 'heldout_sets'"],
+    ),
     ("TaskDefinition._groups_are_columns", task("styles", group_by="styl"), ["group_by: ", "did you mean 'style'"]),
     (
         "TaskDefinition._kind_gives_the_main_metric",
@@ -112,6 +118,11 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("EmojiSource._one_package_names_the_emoji", corpus(emoji=NO_NAMES), ["packages: exactly one package", "not 0"]),
     ("EmojiSource._styles_differ", corpus(emoji=TWO_OF_A_STYLE), ["packages: two packages have the style 'noto'"]),
+    (
+        "IconSource._a_set_has_one_use",
+        corpus(source="icons", icons={**ICONS, "sets": ["mdi", "bi"], "heldout_sets": ["bi"]}),
+        ["icons.sets: the set 'bi' is listed twice"],
+    ),
     ("UrlList._has_both_columns", lists("https://a", ["url"]), ["urls.train.columns: must be 'url' and 'caption'"]),
     ("UrlList._has_both_columns", lists("https://a", ["url", "url"]), ["each once", "['url', 'url']"]),
     (
@@ -264,7 +275,12 @@ ROWS: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("recipe.Decay", recipe(optimizer={"beta2": 1}), ["recipe.optimizer.beta2: input should be less than 1, got 1"]),
     (
-        "checks.check_emoji_corpus",
+        "checks.check_rendered_corpus",
+        task("digits", source={"kind": "icons", "corpus": "demo", "builder": "heldout_sets"}),
+        ["tasks.digits.source.corpus: the source of 'demo' is 'emoji', not icons"],
+    ),
+    (
+        "checks.check_rendered_corpus",
         task("digits", source={"corpus": "cc3m"}),
         ["tasks.digits.source.corpus: the source of 'cc3m' is 'urls', not emoji"],
     ),

@@ -124,6 +124,12 @@ def test_a_corpus_without_packages_and_a_run_without_evaluations(make, tmp_path)
     assert "Not evaluated yet." in text and "have their own licenses" in text
 
 
+def test_the_card_of_icon_sets_lists_their_licenses():
+    icons = Corpus(**read_yaml(REPOSITORY / "config/corpora/icons.yaml")).icons
+    text = model_card._licenses("icons")
+    assert f"`{icons.package}` {icons.version}" in text and all(license in text for license in icons.licenses)
+
+
 def test_nothing_of_a_users_is_overwritten(make, tmp_path):
     folder, output = make(), tmp_path / "mine"
     output.mkdir()

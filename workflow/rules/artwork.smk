@@ -1,8 +1,8 @@
-"""Artwork: the pictures of emoji, the demo's source."""
+"""Artwork: the pictures of emoji, the demo's source, and of icon sets."""
 
 
 rule artwork:
-    """Download the pinned emoji packages and render their pictures."""
+    """Download the pinned packages of drawings and render their pictures."""
     input:
         deleted="results/deleted/corpora/{corpus}/artwork.json",
     output:

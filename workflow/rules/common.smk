@@ -72,8 +72,8 @@ def task_settings_file(wildcards):
 
 
 def artwork_of(wildcards):
-    """The pictures that a corpus of emoji consists of."""
-    return rules.artwork.output if study.corpora[wildcards.corpus].source == "emoji" else []
+    """The pictures that a corpus of emoji or icons consists of."""
+    return rules.artwork.output if study.corpora[wildcards.corpus].is_rendered else []
 
 
 def lists_of(wildcards):
@@ -97,9 +97,9 @@ def parts_of(wildcards):
 
 
 def pictures_of(wildcards):
-    """The pictures that a task of emoji is built from."""
+    """The pictures that a task of emoji or icons is built from."""
     source = study.benchmark.tasks[wildcards.task].source
-    return expand(rules.artwork.output, corpus=source.corpus) if source.kind == "emoji" else []
+    return expand(rules.artwork.output, corpus=source.corpus) if source.is_rendered else []
 
 
 def held_out_of(wildcards):
@@ -181,7 +181,7 @@ def corpus_files(of_splits):
     """Files of the corpora: pictures, lists of addresses, and for the splits that are used the files `of_splits`."""
     names, used = zip(*corpus_jobs.splits(study))
     return [
-        *expand(rules.artwork.output, corpus=corpus_jobs.emoji(study)),
+        *expand(rules.artwork.output, corpus=corpus_jobs.rendered(study)),
         *expand(rules.urls.output, corpus=corpus_jobs.listed(study)),
         *expand(of_splits, zip, corpus=names, split=used),
     ]
