@@ -16,6 +16,7 @@ from markupsafe import Markup
 from amorlip.common.errors import AmorlipError
 from amorlip.config.benchmark import Task
 from amorlip.emoji.records import PACKAGES, PackagesRecord
+from amorlip.icons.records import SETS, SetsRecord
 from amorlip.study_report.evidence import Evidence, Model, read_or_note
 from amorlip.tasks.read import open_classification
 
@@ -58,7 +59,7 @@ class Gallery:
 
 def may_show(task: Task) -> bool:
     """Whether the report may hold pictures of a task: its own drawings, with one class each."""
-    return task.source.kind == "emoji" and task.source.builder not in UNLICENSED and task.kind in KINDS
+    return task.source.is_rendered and task.source.builder not in UNLICENSED and task.kind in KINDS
 
 
 def galleries(evidence: Evidence, key: str) -> list[Gallery]:
@@ -129,9 +130,14 @@ def _source(data: bytes) -> Markup | None:
 
 
 def licenses(evidence: Evidence, task: Task) -> list[tuple[str, str]]:
-    """(package with version, license) of the drawings behind a task's pictures; none if they are not known."""
-    path = evidence.results / "corpora" / str(task.source.corpus) / "artwork" / PACKAGES
-    if not may_show(task) or (record := read_or_note(PackagesRecord.read, path, evidence.trouble)) is None:
+    """(package or set, license) of the drawings behind a task's pictures; none if they are not known."""
+    folder = evidence.results / "corpora" / str(task.source.corpus) / "artwork"
+    if not may_show(task):
+        return []
+    if task.source.kind == "icons":
+        sets = read_or_note(SetsRecord.read, folder / SETS, evidence.trouble)
+        return [(f"{one.title} ({one.author})", one.license) for one in (sets.sets if sets else []) if one.heldout]
+    if (record := read_or_note(PackagesRecord.read, folder / PACKAGES, evidence.trouble)) is None:
         return []
     entries = record.root
     roles = ("sketches",) if task.source.builder == "quickdraw" else ("style", "heldout_style")
