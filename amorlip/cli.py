@@ -177,10 +177,10 @@ def classify(model: Path, names: str, template: list[str] | None, pictures: list
 
 def bench(what: str, output: Path, tiny: bool, cases: list[str] | None) -> None:
     """Measure time and memory next to other projects' code; write a JSON file and a Markdown table."""
-    measuring = importlib.import_module(f"amorlip.bench.{what}")
+    measuring = importlib.import_module(f"amorlip.bench.{what.replace('-', '_')}")
     table = output / f"{what}.md"
-    if tiny and what != "train":
-        raise AmorlipError("--tiny is an option of `amorlip bench train`")
+    if tiny and what not in TINY_BENCHES:
+        raise AmorlipError(f"--tiny is an option of {' and '.join(f'`amorlip bench {one}`' for one in TINY_BENCHES)}")
     measuring.run(output / f"{what}.json", table, only=cases, **({"tiny": True} if tiny else {}))
     print(table.read_text(encoding="utf-8"), end="")
 
@@ -309,7 +309,8 @@ STAGES = {
 """Rule → what it does, and the options of its command. Without an option, the configuration's value is used.
 `?` marks an option that this command does not need, though others do."""
 
-BENCHES = ["evaluation", "loader", "objectives", "train"]
+TINY_BENCHES = ["train", "paper-table2"]
+BENCHES = ["evaluation", "loader", "objectives", "paper-table2", "train"]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -43,7 +43,11 @@ class Timing:
 
     step_ms: float
     parts_ms: dict[str, float]
+    host_ms: float
+    """Until Python has started a step's work; on a GPU, which works meanwhile, it should be less than `step_ms`."""
     peak_mib: float
+    reserved_mib: float
+    """GPU memory that PyTorch's allocator held at most, with what was free in it; on a CPU, `peak_mib`."""
     device: str
     text_positions: float
     """Positions of a text that are computed, on average: without its padding, or the whole context."""
@@ -121,6 +125,7 @@ class Stepper:
         self.step = self.epoch_start = parts.loader.steps_per_epoch
         self.marks = Marks(self.device)
         self.positions: list[float] = []
+        self.host_s = 0.0
         self.batches = transfer.to_device(parts.loader.batches(self.step), self.device, parts.train_step.text_ends)
         for epoch in (0, 1):
             parts.objective.start_epoch(epoch)
@@ -138,6 +143,7 @@ class Stepper:
             self.positions.append(context if ends is None else fmean(part_lengths(ends, context)))
             self.session.train_step(batch, text_ends=ends, step=self.step, epoch=1, log=False)
             self.step += 1
+        self.host_s += time.perf_counter() - start
         self._wait()
         return time.perf_counter() - start
 
@@ -179,12 +185,15 @@ def measure(run: Run, cache: Path, shards: Path | None, steps: int, rounds: int)
         if world.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         stepper.marks.clear()
+        stepper.host_s = 0.0
         seconds = statistics.median(stepper.train(steps) for _ in range(rounds))
         device = torch.cuda.get_device_name() if world.device.type == "cuda" else "cpu"
         return Timing(
             step_ms=1000 * seconds / steps,
             parts_ms=stepper.marks.means_ms(rounds * steps),
+            host_ms=1000 * stepper.host_s / (rounds * steps),
             peak_mib=_peak_mib(world.device),
+            reserved_mib=_reserved_mib(world.device),
             device=device,
             text_positions=fmean(stepper.positions),
         )
@@ -223,6 +232,10 @@ def _height_and_width(model: CLIP) -> tuple[int, int]:
 def peak_flop_per_s(device: str) -> float | None:
     """The chip's bfloat16 peak; None if `PEAKS` does not have it."""
     return next((peak for name, peak in PEAKS.items() if name in device), None)
+
+
+def _reserved_mib(device: torch.device) -> float:
+    return torch.cuda.max_memory_reserved(device) / MIB if device.type == "cuda" else _peak_mib(device)
 
 
 def _peak_mib(device: torch.device) -> float:

@@ -75,7 +75,11 @@ class Result:
     objective_ms: float
     backward_ms: float
     optimizer_ms: float
+    host_ms: float
+    """Until Python has started a step's work."""
     peak_mib: float
+    reserved_mib: float
+    """GPU memory that PyTorch's allocator held at most."""
     text_positions: float
     """Positions of a text that are computed, on average."""
     gflop_per_pair: float
@@ -111,7 +115,10 @@ COLUMNS = [
     Column("images/s", "{images_per_s:.0f}"),
     Column("step ms", "{step_ms:.1f}"),
     *(Column(part, f"{{{part}_ms:.1f}}") for part in steps.PARTS),
+    Column("host ms", "{host_ms:.1f}"),
     Column("peak MiB", "{peak_mib:.0f}"),
+    Column("reserved MiB", "{reserved_mib:.0f}"),
+    Column("text positions", "{text_positions:.1f}"),
     Column("utilization", "{utilization}"),
     Column("over CLIP ms", "{over_clip_ms}"),
     Column("over CLIP", "{over_clip}"),
@@ -248,8 +255,7 @@ def _shown(key: str, value: float | None) -> str:
 def _measure(case: Case, scratch: Path, before: list[Result]) -> Result:
     """`before`: results so far, including CLIP's at this scale."""
     recipe = case.run.recipe
-    with _process(_measure_there, case, scratch) as pipe:
-        timing = _receive(pipe, case)
+    timing = timing_of(case, scratch)
     clip = next((r.step_ms for r in before if r.case == f"{case.run.scale}/clip"), None)
     images_per_s = recipe.batch_size * 1000 / timing.step_ms
     flop = _flop_per_pair(recipe.model, round(timing.text_positions))
@@ -264,13 +270,21 @@ def _measure(case: Case, scratch: Path, before: list[Result]) -> Result:
         images_per_s=round(images_per_s, 1),
         step_ms=round(timing.step_ms, 3),
         **{f"{part}_ms": round(ms, 3) for part, ms in timing.parts_ms.items()},
+        host_ms=round(timing.host_ms, 3),
         peak_mib=round(timing.peak_mib),
+        reserved_mib=round(timing.reserved_mib),
         text_positions=round(timing.text_positions, 1),
         gflop_per_pair=round(flop / 1e9, 3),
         utilization=None if peak is None else round(flop * images_per_s / peak, 4),
         over_clip_ms=None if clip is None else round(timing.step_ms - clip, 3),
         over_clip=None if clip is None else round(timing.step_ms / clip - 1, 4),
     )
+
+
+def timing_of(case: Case, scratch: Path) -> steps.Timing:
+    """Measure the steps of `case` in a new process; `scratch` keeps what is compiled, for the next one."""
+    with _process(_measure_there, case, scratch) as pipe:
+        return _receive(pipe, case)
 
 
 def _compare(case: Case, scratch: Path, rounds: int) -> Comparison:

@@ -90,6 +90,9 @@ class Comparison(Section):
     cost: Literal["step_time", "memory"] | None = None
     """A last column: how much more time a training step takes, or how much more memory training takes, than the
     `baseline` method's. From the runs' provenance.json."""
+    cost_file: str | None = None
+    """File that `amorlip bench paper-table2` wrote, as a path from the working directory: `cost` is read there and not
+    in provenance.json."""
     best_of: list[BestOf] = []
     """Rows that show the best of several methods, with a note that names it. Methods that the study does not have are
     left out."""

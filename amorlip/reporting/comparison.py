@@ -67,7 +67,7 @@ def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple
     )  # fmt: skip
     table = _tidy(measured, summary, guessing)
     if options.cost is not None:
-        table, layout = cost_column.add(table, layout, settings, options.cost, options.heads)
+        table, layout = cost_column.add(table, layout, settings, options.cost, options)
     on_published = [
         *notes.on_published_rows(blocks),
         *(notes.on_later_work(later[scale]) for scale in scale_titles(runs) if scale in later),

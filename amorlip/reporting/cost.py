@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from amorlip.common.errors import AmorlipError
+from pydantic import TypeAdapter
+
+from amorlip.common.errors import AmorlipError, one_line
+from amorlip.common.limits import read_json
 from amorlip.config.display import RunLabel
 from amorlip.reporting.runs import RowKey, RunKey, by_row, shown_run
-from amorlip.training.records import Provenance
+from amorlip.training.records import CostRecord, Provenance
 
 Quantity = Literal["step_time", "memory"]
 OTHER_DEVICE = "†"
@@ -24,6 +27,10 @@ WHAT: dict[Quantity, str] = {
     "step_time": "median time of a training step",
     "memory": "peak memory of training (of the GPU's tensors, or of the process on a CPU)",
 }
+
+
+COSTS = TypeAdapter(list[CostRecord])
+"""What a file of `amorlip bench paper-table2` holds."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,33 @@ def costs(paths: Iterable[Path], runs: Sequence[RunLabel], baseline: str, quanti
         numbers = [value for record in records if (value := getattr(record, FIELDS[quantity])) is not None]
         found[row] = (statistics.mean(numbers) if numbers else math.nan, tuple(sorted({r.device for r in records})))
     return {row: _over(found, row, (row[0], baseline, "")) for row in found}
+
+
+def benchmarked(path: Path, runs: Sequence[RunLabel], quantity: Quantity) -> dict[RowKey, Cost]:
+    """The cost of each row of `runs` in a file of `amorlip bench paper-table2`; NaN where the file has no such row.
+
+    Raises:
+        AmorlipError: if it is not such a file.
+    """
+    found = {(record.scale, record.method, record.variant or ""): record for record in read_benchmark(path)}
+    return {row: _measured(found.get(row), quantity) for row in by_row(runs)}
+
+
+def read_benchmark(path: Path) -> list[CostRecord]:
+    """The rows of a file of `amorlip bench paper-table2`. Raises AmorlipError if it is not such a file."""
+    try:
+        return COSTS.validate_python(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise AmorlipError(
+            f"cost_file: {path}: {one_line(error)}; `amorlip bench paper-table2` writes such a file"
+        ) from error
+
+
+def _measured(record: CostRecord | None, quantity: Quantity) -> Cost:
+    if record is None:
+        return Cost(math.nan, math.nan, (), same_device=True)
+    value, over = getattr(record, FIELDS[quantity]), getattr(record, column(quantity))
+    return Cost(value, over, (record.device,), same_device=True)
 
 
 def _over(found: Mapping[RowKey, tuple[float, tuple[str, ...]]], row: RowKey, reference: RowKey) -> Cost:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
 from amorlip.config.display import TableSettings
-from amorlip.config.experiment import Heads
+from amorlip.config.experiment import Comparison, Heads
 from amorlip.reporting import cost
 from amorlip.reporting.cost import Cost
 from amorlip.reporting.published import read_published
@@ -19,11 +20,14 @@ DECIMALS = 2
 
 
 def add(
-    table: pd.DataFrame, layout: Layout, settings: TableSettings, quantity: cost.Quantity, heads: Heads
+    table: pd.DataFrame, layout: Layout, settings: TableSettings, quantity: cost.Quantity, options: Comparison
 ) -> tuple[pd.DataFrame, Layout]:
     """The csv file's frame with two more columns, the cost and what it is over the baseline's; the layout with one."""
     baseline = settings.experiment.baseline
-    spent = cost.costs(settings.provenance, settings.runs, baseline, quantity)
+    if options.cost_file is None:
+        spent = cost.costs(settings.provenance, settings.runs, baseline, quantity)
+    else:
+        spent = cost.benchmarked(Path(options.cost_file), settings.runs, quantity)
     keys = [tuple(row) for row in table[ROW].to_numpy().tolist()]
     known = [spent.get(key) for key in keys]
     table = table.assign(
@@ -33,7 +37,9 @@ def add(
         }
     )
     notes = cost.notes(spent, settings.runs, baseline, quantity)
-    return table, _with_column(layout, settings, quantity, spent, heads, notes)
+    if options.cost_file is not None:
+        notes.append(f"{cost.TITLES[quantity]} was measured by `amorlip bench paper-table2`: {options.cost_file}.")
+    return table, _with_column(layout, settings, quantity, spent, options.heads, notes)
 
 
 def _with_column(

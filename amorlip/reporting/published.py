@@ -9,6 +9,7 @@ from pathlib import Path
 
 from amorlip.common.errors import AmorlipError, one_line
 from amorlip.config.experiment import Comparison, Reproduction
+from amorlip.reporting.cost import read_benchmark
 from amorlip.reporting.runs import RowKey
 from amorlip.study import Study
 
@@ -83,11 +84,13 @@ def read_later_work(path: Path, columns: Sequence[str]) -> dict[str, LaterWork]:
 
 
 def check_files(study: Study) -> None:
-    """Raise AmorlipError if a file of published numbers that a table names cannot be read: before any job."""
+    """Raise AmorlipError if a file of numbers that a table names cannot be read: before any job."""
     columns = [*study.benchmark.tasks, *study.benchmark.averages]
     for options in study.options.values():
         if isinstance(options, Comparison | Reproduction) and options.published is not None:
             read_published(study.folder / "paper" / f"{options.published}.csv", columns)
+        if isinstance(options, Comparison) and options.cost_file is not None:
+            read_benchmark(Path(options.cost_file))
         if isinstance(options, Comparison) and options.later_work is not None:
             read_later_work(study.folder / "paper" / f"{options.later_work}.csv", columns)
 

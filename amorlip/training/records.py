@@ -79,6 +79,23 @@ class EpochRecord(BaseModel):
     """Task → metric → value: a fraction, as measured."""
 
 
+class CostRecord(BaseModel):
+    """What a step and the memory of a run cost, as `amorlip bench paper-table2` measures them, one object a row."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    scale: str
+    method: str
+    variant: str | None
+    device: str
+    median_step_ms: float
+    peak_memory_mib: float
+    step_time_over_clip: float
+    """In percent."""
+    memory_over_clip: float
+    """In percent."""
+
+
 class CorpusRecord(BaseModel):
     """What a run was trained on."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 
 from amorlip.common.errors import AmorlipError
-from amorlip.reporting import tables
+from amorlip.reporting import cost, tables
 from amorlip.training.records import CorpusRecord, Provenance
 
 VALUES = {"clip": (100.0, 1000.0), "amorlip_l2log": (102.161, 1003.3)}
@@ -66,6 +68,43 @@ def test_records_of_an_earlier_version_have_no_cost(study, table_experiment):
     frame, text = render(fake, table_experiment, "step_time", records)
     assert pd.isna(frame.loc["amorlip_l2log", "step_time_over_clip"])
     assert next(line for line in text["md"].splitlines() if "AmorLIP l2-log" in line).endswith("| – |")
+
+
+def benchmark(fake, *, drop=()):
+    """Write a file as `amorlip bench paper-table2` does, with rows for all methods of VALUES but those in `drop`."""
+    rows = [
+        {"scale": fake.runs[0].scale, "method": method, "variant": None, "device": "H200", "median_step_ms": step,
+         "peak_memory_mib": memory, "step_time_over_clip": step - 100, "memory_over_clip": memory / 10 - 100}
+        for method, (step, memory) in VALUES.items() if method not in drop
+    ]  # fmt: skip
+    path = fake.folder / "costs.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+@pytest.mark.parametrize(("quantity", "over"), [("step_time", "2.16"), ("memory", "0.33")])
+def test_costs_may_come_from_a_benchmark(study, table_experiment, quantity, over):
+    fake = study(seeds=(0, 1))
+    experiment = table_experiment.model_copy(update={"options": {"cost": quantity, "cost_file": str(benchmark(fake))}})
+    outputs = {form: fake.folder / f"t.{form}" for form in ("csv", "md", "tex", "html")}
+    tables.write("t", fake.shown(experiment), outputs)
+    lines = outputs["md"].read_text(encoding="utf-8").splitlines()
+    assert next(line for line in lines if "AmorLIP l2-log" in line).endswith(f"| {over} |")
+    assert any("costs.json" in line for line in lines) and any("on H200" in line for line in lines)
+    benchmark(fake, drop=("amorlip_l2log",))
+    tables.write("t", fake.shown(experiment), outputs)
+    lines = outputs["md"].read_text(encoding="utf-8").splitlines()
+    assert next(line for line in lines if "AmorLIP l2-log" in line).endswith("| – |")
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '[{"scale": "medium"}]', "no json", None])
+def test_another_file_than_a_benchmark_is_one_line(tmp_path, text):
+    path = tmp_path / "costs.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(AmorlipError, match=r"costs.json: .*amorlip bench paper-table2") as refused:
+        cost.read_benchmark(path)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_record_of_another_run_is_refused(study, table_experiment):

@@ -212,9 +212,16 @@ def metrics_of(experiment):
 
 def provenance_of(table):
     """provenance.json of the runs of a table that shows what training costs."""
-    if not study.experiments[table].options.get("cost"):
+    options = study.experiments[table].options
+    if not options.get("cost") or options.get("cost_file"):
         return []
     return [f"{STUDY}/runs/{run.scale}/{run.name}/provenance.json" for _, run in study.experiment_runs(table)]
+
+
+def cost_file_of(table):
+    """The file of measured costs that a table's option names, in a list, or nothing."""
+    name = study.experiments[table].options.get("cost_file")
+    return [name] if name else []
 
 
 def manifests_of(experiment):

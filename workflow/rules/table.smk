@@ -8,6 +8,7 @@ rule table:
         metrics=lambda wildcards: metrics_of(wildcards.table),
         manifests=lambda wildcards: manifests_of(wildcards.table),
         provenance=lambda wildcards: provenance_of(wildcards.table),
+        costs=lambda wildcards: cost_file_of(wildcards.table),
         published=lambda wildcards: paper_file(wildcards.table, "published"),
         later_work=lambda wildcards: paper_file(wildcards.table, "later_work"),
     output:
