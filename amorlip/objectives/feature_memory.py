@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from amorlip.common.matmul import matmul
 from amorlip.objectives.collectives import gather
-from amorlip.objectives.pairs import BLOCK_ELEMENTS, Pairs
+from amorlip.objectives.pairs import Pairs, block_rows
 
 
 class FeatureMemory(nn.Module):
@@ -42,7 +42,7 @@ class FeatureMemory(nn.Module):
         """(2, b) log Σ_k e^(τ<q_i, k>) over the memory without the pair i itself, times (B - 1) over their number."""
         filled = min(self.added, len(self.sample_ids))
         images, texts = self.features[:, :filled].to(pairs.image.dtype)
-        parts, size = [], max(1, BLOCK_ELEMENTS // filled)
+        parts, size = [], block_rows(filled, images.device)
         for start in range(0, len(sample_ids), size):
             part = slice(start, start + size)
             same = sample_ids[part, None] == self.sample_ids[:filled]  # (rows, m)

@@ -15,7 +15,7 @@ from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.collectives import average_gradients, gather
 from amorlip.objectives.global_contrastive import add_constant, log_mean_negatives, ratio_term
-from amorlip.objectives.pairs import BLOCK_ELEMENTS, Pairs
+from amorlip.objectives.pairs import Pairs, block_rows
 
 
 class Objective(base.Objective[NeuClip]):
@@ -58,8 +58,8 @@ class Objective(base.Objective[NeuClip]):
         return add_constant(log_mean - pairs.positive_logits[rows], self.settings.eps)
 
     def _parts(self, pairs: Pairs) -> list[slice]:
-        """Slices of this rank's pairs, so that their logits with all prototypes fit BLOCK_ELEMENTS."""
-        size = max(1, BLOCK_ELEMENTS // self.settings.prototypes)
+        """Slices of this rank's pairs, so that their logits with all prototypes fit into a block."""
+        size = block_rows(self.settings.prototypes, pairs.image.device)
         return [slice(start, start + size) for start in range(0, len(pairs.image), size)]
 
     def _fit(self, pairs: Pairs, log_g: Tensor, optimizer: torch.optim.Adagrad) -> None:

@@ -19,6 +19,8 @@ from amorlip.objectives.collectives import gather
 
 BLOCK_ELEMENTS = 2**22
 """Largest number of logits held at once. A matrix of at most this size is computed once and kept for the step."""
+LEAST_ROWS_ON_GPU = 512
+"""Of a block: with fewer rows a GPU is not busy, and it has memory for more logits."""
 
 
 class Logits:
@@ -28,7 +30,7 @@ class Logits:
         """`queries` (b, d), `keys` (B, d)."""
         self.queries, self.keys = queries, keys
         self._logit_scale, self._offset = logit_scale, offset
-        self._rows = max(1, min(len(queries), BLOCK_ELEMENTS // len(keys)))
+        self._rows = min(len(queries), block_rows(len(keys), keys.device))
         self._whole: Tensor | None = None
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
@@ -47,6 +49,11 @@ class Logits:
         # e^-∞ = 0 takes the pair itself out of every sum; methods add it back with their own weight w_ii
         logits.diagonal(self._offset + rows.start)[: len(logits)].fill_(-math.inf)
         return logits
+
+
+def block_rows(columns: int, device: torch.device) -> int:
+    """How many rows of logits a block has, at most, if each row has so many `columns`."""
+    return max(LEAST_ROWS_ON_GPU if device.type == "cuda" else 1, BLOCK_ELEMENTS // columns)
 
 
 class Pairs:

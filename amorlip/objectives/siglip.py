@@ -19,7 +19,7 @@ from amorlip.objectives import base
 from amorlip.objectives.base import Context, Features, Loss
 from amorlip.objectives.collectives import others
 from amorlip.objectives.diagnostics import partition_statistics
-from amorlip.objectives.pairs import BLOCK_ELEMENTS, Pairs
+from amorlip.objectives.pairs import Pairs, block_rows
 
 
 class Objective(base.Objective[SigLip]):
@@ -94,7 +94,7 @@ def _negative_terms(queries: Tensor, keys: Tensor, scale: Tensor, bias: Tensor) 
 
 def _blocks(queries: Tensor, keys: Tensor, scale: Tensor, bias: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Slices of rows with their logits τ s_ij + bias (rows, b)."""
-    size = max(1, BLOCK_ELEMENTS // len(keys))
+    size = block_rows(len(keys), keys.device)
     for start in range(0, len(queries), size):
         rows = slice(start, min(start + size, len(queries)))
         yield rows, matmul(queries[rows] * scale, keys.T).add_(bias)

@@ -40,14 +40,14 @@ class Encoders(nn.Module):
     def __init__(self, model: CLIP, dtype: torch.dtype | None = None, *, compiled: bool = False) -> None:
         super().__init__()
         self.model = model
-        self.encode_image: Callable[[Tensor], Tensor] = model.encode_image
+        self.normalize = models.Normalization(model).to(model.logit_scale.device)
+        self.encode_levels: Callable[[Tensor], Tensor] = self._encode_levels
         self.encode_text: Callable[[Tensor], Tensor] = model.encode_text
         self.encode_short_texts: Callable[[Tensor], Tensor] = text_padding.ShortTexts(model).encode_short_texts
         if compiled:
-            self.encode_image = towers.Compiled(model.encode_image)
+            self.encode_levels = towers.Compiled(self.encode_levels)
             self.encode_text = towers.Compiled(model.encode_text)
             self.encode_short_texts = towers.Compiled(self.encode_short_texts)
-        self.normalize = models.Normalization(model).to(model.logit_scale.device)
         self.dtype = dtype
         # cuDNN and oneDNN convolve channels-last images faster; transformers have one convolution only
         convolutional = isinstance(model.visual, ModifiedResNet)
@@ -59,14 +59,18 @@ class Encoders(nn.Module):
 
         `text_ends` (M,): the number of positions up to each text's end token, on the host; None: all are computed.
         """
-        images = self.normalize(images.contiguous(memory_format=self.memory_format))
+        images = images.contiguous(memory_format=self.memory_format)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
-            image_MD = self.encode_image(images)
+            image_MD = self.encode_levels(images)
             if text_ends is None:
                 text_MD = self.encode_text(tokens)
             else:
                 text_MD = text_padding.encode_in_parts(self.encode_short_texts, tokens, text_ends)
         return F.normalize(image_MD.float(), dim=-1), F.normalize(text_MD.float(), dim=-1)
+
+    def _encode_levels(self, images: Tensor) -> Tensor:
+        """uint8 levels → features. Compiled, the levels become the first layer's input without further passes."""
+        return self.model.encode_image(self.normalize(images))
 
 
 class BatchFacts(TypedDict):

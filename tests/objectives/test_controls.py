@@ -92,8 +92,7 @@ def test_an_earlier_copy_of_the_pair_itself_does_not_count():
 def test_memory_is_read_in_blocks(monkeypatch):
     settings = {"estimator": "memory", "memory_pairs": 100, "normalizer": "target"}
     whole = run(4, **settings)[2].loss
-    monkeypatch.setattr("amorlip.objectives.feature_memory.BLOCK_ELEMENTS", 300)
-    assert pairs.BLOCK_ELEMENTS != 300
+    monkeypatch.setattr(pairs, "BLOCK_ELEMENTS", 300)
     assert float(run(4, **settings)[2].loss.detach()) == pytest.approx(float(whole.detach()), rel=1e-12)
 
 

@@ -29,6 +29,12 @@ def test_gradients_are_those_of_the_formula(positive_weight, coefficients):
     assert reference.error(reference.gradients(ours, features), reference.gradients(theirs, features)) < 1e-12
 
 
+def test_blocks_on_a_gpu_have_512_rows_at_least():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [pairs.block_rows(columns, cpu) for columns in (2048, 16384, 2**23)] == [2048, 256, 1]
+    assert [pairs.block_rows(columns, gpu) for columns in (2048, 16384, 2**23)] == [2048, 512, 512]
+
+
 @pytest.mark.parametrize("elements", [1, 24 * 5, 24 * 23])
 def test_block_size_changes_nothing(monkeypatch, elements):
     features = reference.make_features()

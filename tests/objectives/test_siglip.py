@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from amorlip.common.errors import AmorlipError
-from amorlip.objectives import registry, siglip
+from amorlip.objectives import pairs, registry
 from tests.helpers import objectives_reference as reference
 
 
@@ -17,7 +17,7 @@ def formula(features):
 
 @pytest.mark.parametrize("elements", [2**22, 24 * 5, 1])
 def test_loss_and_gradients_are_the_formulas(monkeypatch, elements):
-    monkeypatch.setattr(siglip, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(pairs, "BLOCK_ELEMENTS", elements)
     features = reference.make_features(tau=10.0, bias=-10.0)
     ours = registry.create("siglip", {}, reference.make_context())(features).loss
     expected = formula(features)
