@@ -18,6 +18,8 @@ _HOME = re.compile(r"(?<![\w./~…])/(?:home|Users)/[^\s/'\"<>|;:,()\[\]{}]+|(?<
 
 def without_paths(text: str) -> str:
     """`text` with paths relative to the working directory or the repository; of others only the last part is left."""
+    if "/" not in text:  # most numbers and names of a report
+        return text
     for folder in dict.fromkeys((Path.cwd(), Path.cwd().resolve(), REPOSITORY)):
         if folder != Path(folder.anchor):
             text = re.sub(re.escape(str(folder)) + r"(/|(?![\w-]|\.\w))", lambda end: "" if end[1] else ".", text)

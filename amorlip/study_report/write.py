@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -93,6 +94,7 @@ def render(found: Evidence) -> str:
     )  # fmt: skip
 
 
+@cache
 def _environment() -> Environment:
     """Everything that a template prints is escaped, and text is freed of paths of this machine."""
     return Environment(

@@ -10,12 +10,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 
+from amorlip import cli, stage_settings
 from amorlip.common.errors import AmorlipError
+from amorlip.stages import study_report as stage
 from amorlip.study_report import evidence
 from amorlip.study_report.evidence import log_of
 from amorlip.study_report.write import render, write
-from tests.study_report.conftest import REVISION, Made, snakemake_record
+from tests.study_report.conftest import CHANGES, REVISION, Made, snakemake_record
 
 SCRIPT = "<script>alert('x')</script><img src=x onerror=alert(1)>"
 SEPARATE = {"th", "td", "dt", "dd", "p", "li", "pre", "figcaption"}
@@ -259,9 +262,16 @@ def test_nothing_has_run_yet(made, tmp_path, monkeypatch):
         "corpora/demo/artwork/packages.json", "tasks/openmoji/classnames.txt", "demo/tables/table1.html",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("content", [b"", b"{damaged\n", b"[]\n"])
-def test_a_damaged_file_costs_only_its_part(copied, path, content):
-    (copied.results / path).write_bytes(content)
+def test_a_damaged_file_costs_only_its_part(copied, path):
+    (copied.results / path).write_bytes(b"[]\n")
+    Reader(render(evidence.gather(copied.study(), Path("results"))))
+
+
+@pytest.mark.parametrize("content", [b"", b"{damaged\n", b"\xff\xfe", b'{"kind": 3}\n'])
+def test_all_files_are_damaged(copied, content):
+    for path in copied.results.rglob("*.*"):
+        if path.is_file():
+            path.write_bytes(content)
     Reader(render(evidence.gather(copied.study(), Path("results"))))
 
 
@@ -286,3 +296,31 @@ def test_logs_are_where_the_rules_write_them(made):
     for entry in evidence.gather(made.study(), Path("results")).jobs:
         log = str(log_of(entry.job, Path("results"), "demo"))
         assert any(re.fullmatch(pattern, log) for pattern in patterns), (log, patterns)
+
+
+# ---------------------------------------------------------------- stage and command
+
+
+def test_the_stage_names_the_study_s_own_file_for_what_it_changes(copied):
+    """Numbers of the overrides are in results/STUDY/config.yaml, which the rule before has written."""
+    changes = {"overrides": {"scales": {"demo": {"recipe": {"optimizer": {"lr": 0.004}}}}}}
+    study = copied.study(**changes)
+    (copied.results / "demo/config.yaml").write_text(yaml.safe_dump(stage_settings.study_config(study)))
+    stage.run(stage_settings.study_report(study), Path("results/demo/study.html"))
+    text = text_of(Reader(Path("results/demo/study.html").read_text()), "run/demo/clip-seed0")
+    assert re.search(r"optimizer.lr 0.004 +results/demo/config.yaml, line \d+ ", text)
+    assert "optimizer.beta1 0.9 config/scales/demo.yaml, line 14" in text
+
+
+def test_the_command(copied, capsys):
+    Path("mine.yaml").write_text(yaml.safe_dump(CHANGES))
+    cli.main(["report", "mine.yaml"])
+    assert capsys.readouterr().out == "results/demo/study.html: 22 of 22 jobs done\n"
+    (copied.results / "demo/tables/table1.csv").unlink()
+    with pytest.raises(SystemExit):
+        cli.main(["report", "mine.yaml"])
+    assert capsys.readouterr().err.startswith("amorlip report: demo: 1 of 22 jobs are not done; --partial")
+    cli.main(["report", "mine.yaml", "--partial"])
+    assert capsys.readouterr().out == "results/demo/study-partial.html: 21 of 22 jobs done\n"
+    cli.main(["report", "mine.yaml", "--partial", "--output", "x/y.html"])
+    assert Path("x/y.html").stat().st_size > 100_000

@@ -140,6 +140,9 @@ def test_from_lists_to_every_table(data):
         endings = ("csv", "md", "tex", "html") if experiment.kind == "table" else ("png", "pdf")
         assert all((results / f"{experiment.kind}s/{name}.{ending}").stat().st_size > 100 for ending in endings)
     assert (results / "report.html").stat().st_size > 100_000
+    report = (results / "study.html").read_text(encoding="utf-8")
+    assert "This study is not finished" not in report and str(data) not in report
+    assert all(f'id="run/{run}"' in report for run in runs) and all(f'id="task/{task}"' in report for task in tasks)
     with (results / "tables/table1.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if all(row[task] for task in tasks)]
     assert Counter(row["scale"] for row in rows) == {"medium": 7, "large": 7}
