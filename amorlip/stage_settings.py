@@ -148,12 +148,14 @@ def table(
 
 
 def figure(
-    study: Study, name: str, *, evaluations: Sequence[str], metrics: Sequence[str], published: str | None = None
-) -> dict[str, Any]:
+    study: Study, name: str, *, evaluations: Sequence[str], metrics: Sequence[str], published: str | None = None,
+    provenance: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """What a figure shows, and its style."""
     return display.FigureSettings(
         **_shown(study, name, evaluations, metrics),
         published=None if published is None else Path(published),
+        provenance=[Path(path) for path in provenance],
         style=study.selection.figures,
     ).model_dump(mode="json")
 

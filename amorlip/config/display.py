@@ -98,5 +98,7 @@ class FigureSettings(Shown):
 
     published: FilePath | None = None
     """The csv file of published numbers that `options.published` names."""
+    provenance: list[FilePath] = []
+    """provenance.json of the runs, for figures of what training costs."""
     style: FigureStyle = FigureStyle()
     """Size, resolution and text size."""

@@ -128,7 +128,7 @@ class GainOverBaseline(Section):
 
 
 class Sweep(Section):
-    """Figure `sweep`: scores over the values of one key, from variants of a method."""
+    """Figure `sweep`: scores over the values of one key, from variants of one method or several."""
 
     title: str = "value of the key"
     """Name of the horizontal axis."""
@@ -154,19 +154,44 @@ class EpochsToAccuracy(Section):
     """Which task; null: the benchmark's first that was evaluated after each epoch."""
 
 
+class LogZError(Section):
+    """Figure `log_z_error`: error of the estimated log Z over training, by method."""
+
+    relative: bool = True
+    """True: over the variance of log Z in the batch, so 1 is the error of the best constant. False: the mean square."""
+
+
+class AccuracyOverCost(Section):
+    """Figure `accuracy_over_cost`: a task evaluated after each epoch, over what training has cost."""
+
+    costs: list[Literal["samples", "device_hours"]] = ["samples", "device_hours"]
+    """Panels next to each other: pairs seen, and hours of training times the GPUs (or processes) of the run."""
+    task: str | None = None
+    """Which task; null: the benchmark's first that was evaluated after each epoch."""
+
+
 class TrainingCurves(Section):
     """Figure `training_curves`: losses, logit scale and log Z error over steps. It has no options."""
 
 
 TABLES: dict[str, type[Section]] = {"comparison": Comparison, "epochs_to_accuracy": EpochsToAccuracy}
 FIGURES: dict[str, type[Section]] = {
+    "accuracy_over_cost": AccuracyOverCost,
     "accuracy_over_epochs": AccuracyOverEpochs,
     "difference_to_baseline": DifferenceToBaseline,
     "gain_over_baseline": GainOverBaseline,
+    "log_z_error": LogZError,
     "reproduction": Reproduction,
     "sweep": Sweep,
     "training_curves": TrainingCurves,
 }
+
+
+def shows_cost(options: Section) -> bool:
+    """Whether a table or figure needs the provenance.json of its runs."""
+    if isinstance(options, Comparison):
+        return options.cost is not None and options.cost_file is None
+    return isinstance(options, AccuracyOverCost)
 
 
 def options_type(kind: Literal["table", "figure"], function: str) -> type[Section]:

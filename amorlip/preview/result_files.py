@@ -18,6 +18,8 @@ from amorlip.training.records import CorpusRecord, EpochRecord, Provenance, Reco
 
 STEPS = 100
 """Of an epoch; only the shape of the curves is shown."""
+SAMPLES, SECONDS = 2_000_000, 300.0
+"""Pairs and duration of an epoch."""
 SOURCE = "stand-in, not measured"
 
 
@@ -51,15 +53,19 @@ def _records(run: Run, scores: StandIn, benchmark: Benchmark) -> Iterator[Record
     epochs = run.recipe.epochs
     yield RunRecord(
         scale=run.scale, method=run.method, variant=run.variant, seed=run.seed, steps_per_epoch=STEPS, epochs=epochs,
-        samples=1, parameters=1,
+        samples=SAMPLES, parameters=1,
     )  # fmt: skip
     for epoch in range(1, epochs + 1):
         done = epoch / epochs
         share = (1 - math.exp(-4 * done)) / (1 - math.exp(-4))
-        estimate = {"log_z_unexplained": 1.2 - 0.6 * done} if run.objective.startswith("amorlip") else {}
+        unexplained = 1.2 - (0.6 if run.objective == "amorlip_l2log" else 0.4) * done
+        estimate = (
+            {"log_z_unexplained": unexplained, "log_z_error": 0.3 * unexplained}
+            if run.objective.startswith("amorlip") else {}
+        )  # fmt: skip
         yield StepRecord.model_validate(
             {
-                "step": epoch * STEPS, "epoch": epoch, "samples_seen": epoch, "lr": 1e-3 * (1 - done),
+                "step": epoch * STEPS, "epoch": epoch, "samples_seen": epoch * SAMPLES, "lr": 1e-3 * (1 - done),
                 "loss": 6 - 5 * share,
                 "grad_norm": 1.0, "skipped_steps": 0, "samples_per_s": 1.0, "infonce": 6 - 5 * share,
                 "logit_scale": 14.3 + 50 * done, **estimate,
@@ -69,7 +75,7 @@ def _records(run: Run, scores: StandIn, benchmark: Benchmark) -> Iterator[Record
             task: {str(benchmark.tasks[task].main_metric): share * scores.tasks[task]}
             for task in run.recipe.epoch_tasks
         }
-        yield EpochRecord(epoch=epoch, step=epoch * STEPS, seconds=1.0, tasks=tasks)
+        yield EpochRecord(epoch=epoch, step=epoch * STEPS, seconds=SECONDS, tasks=tasks)
 
 
 def provenance(run: Run, paper: Path, folder: Path) -> Path:

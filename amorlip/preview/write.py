@@ -11,7 +11,7 @@ from amorlip import stage_settings
 from amorlip.common import files
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.display import FigureSettings, TableSettings
-from amorlip.config.experiment import Comparison, GainOverBaseline, Reproduction
+from amorlip.config.experiment import Comparison, GainOverBaseline, Reproduction, shows_cost
 from amorlip.config.load import read_yaml, validate
 from amorlip.config.run import Run
 from amorlip.preview import result_files, scores
@@ -24,7 +24,7 @@ from amorlip.study import Study, load_study
 EXPERIMENTS = [
     "table1", "table2a", "table2b", "table3", "gain_over_clip", "difference_to_clip_l2log", "difference_to_clip_fdiv",
     "accuracy_over_epochs", "epochs_to_accuracy", "sweep_alpha", "sweep_beta", "reproduction", "training_curves",
-    "from_clip_to_amorlip",
+    "from_clip_to_amorlip", "log_z_error", "accuracy_over_cost", "batch_size",
 ]  # fmt: skip
 METHODS = ["clip", "siglip", "sogclr", "fastclip", "amorlip_fdiv", "amorlip_l2log"]
 """Without JS, of which the paper prints nothing of its own."""
@@ -80,11 +80,12 @@ class _Preview:
             "metrics": [str(found["metrics"]) for found in written],
             "published": self._paper_file(name, "published"),
         }
+        if shows_cost(self.study.options[name]):
+            given["provenance"] = [str(found["provenance"]) for found in written]
         if experiment.kind == "figure":
             return self._figure(name, stage_settings.figure(self.study, name, **given))
-        costs = [str(found["provenance"]) for found in written] if experiment.options.get("cost") else []
         later = self._paper_file(name, "later_work")
-        settings = stage_settings.table(self.study, name, manifests=[], later_work=later, provenance=costs, **given)
+        settings = stage_settings.table(self.study, name, manifests=[], later_work=later, **given)
         return self._table(name, settings)
 
     def _paper_file(self, name: str, option: str) -> str | None:

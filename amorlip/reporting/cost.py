@@ -58,7 +58,7 @@ def costs(paths: Iterable[Path], runs: Sequence[RunLabel], baseline: str, quanti
     Raises:
         AmorlipError: if a file is of a run that is not shown, or repeats another's.
     """
-    recorded = _read(paths, runs)
+    recorded = read_records(paths, runs)
     found: dict[RowKey, tuple[float, tuple[str, ...]]] = {}
     for row, group in by_row(runs).items():
         records = [recorded[run.key] for run in group if run.key in recorded]
@@ -100,7 +100,8 @@ def _over(found: Mapping[RowKey, tuple[float, tuple[str, ...]]], row: RowKey, re
     return Cost(value, 100 * (value / base - 1), devices, devices == base_devices)
 
 
-def _read(paths: Iterable[Path], runs: Sequence[RunLabel]) -> dict[RunKey, Provenance]:
+def read_records(paths: Iterable[Path], runs: Sequence[RunLabel]) -> dict[RunKey, Provenance]:
+    """The provenance.json of each run. Raises AmorlipError for a run that is not shown, or that is there twice."""
     recorded: dict[RunKey, Provenance] = {}
     for path in paths:
         record = Provenance.read(path)

@@ -15,17 +15,21 @@ from amorlip.config.display import FigureSettings
 from amorlip.config.experiment import options_type
 from amorlip.config.load import validate
 from amorlip.reporting import style
+from amorlip.reporting.accuracy_over_cost import accuracy_over_cost
 from amorlip.reporting.accuracy_over_epochs import accuracy_over_epochs
 from amorlip.reporting.difference_to_baseline import difference_to_baseline
 from amorlip.reporting.gain_over_baseline import gain_over_baseline
+from amorlip.reporting.log_z_error import log_z_error
 from amorlip.reporting.reproduction import reproduction
 from amorlip.reporting.sweep import sweep
 from amorlip.reporting.training_curves import training_curves
 
 FUNCTIONS: dict[str, Callable[..., Figure]] = {
+    "accuracy_over_cost": accuracy_over_cost,
     "accuracy_over_epochs": accuracy_over_epochs,
     "difference_to_baseline": difference_to_baseline,
     "gain_over_baseline": gain_over_baseline,
+    "log_z_error": log_z_error,
     "reproduction": reproduction,
     "sweep": sweep,
     "training_curves": training_curves,

@@ -65,11 +65,14 @@ def _label_axes(axes: Axes, name: str, *, logarithmic: bool) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if logarithmic:
         axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
-        _scale_logarithmically(axes)
+        scale_logarithmically(axes)
 
 
-def _scale_logarithmically(axes: Axes) -> None:
-    """A logarithmic y axis with a few plain numbers."""
+def scale_logarithmically(axes: Axes) -> None:
+    """A logarithmic y axis with a few plain numbers, where the values differ by more than a factor of ten."""
+    smallest, largest = axes.dataLim.intervaly
+    if largest < 10 * smallest:
+        return
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e3 else (1,)))

@@ -23,7 +23,8 @@ class TrainingMetrics:
     steps: pd.DataFrame
     """One row per logging window: `KEYS`, `step`, `loss`, `logit_scale` and everything else that the method logged."""
     epochs: pd.DataFrame
-    """One row per epoch, task and metric: `KEYS`, `epoch` (counted from 1), `task`, `metric`, `value`."""
+    """One row per epoch, task and metric: `KEYS`, `epoch` (counted from 1), `task`, `metric`, `value`, and what
+    training had cost by then: `samples` (pairs seen) and `hours`."""
 
 
 def read_training_metrics(paths: Iterable[Path], runs: Sequence[RunLabel]) -> TrainingMetrics:
@@ -45,13 +46,18 @@ def read_training_metrics(paths: Iterable[Path], runs: Sequence[RunLabel]) -> Tr
             raise AmorlipError(f"{path}: has the same run as {seen[key]}")
         seen[key] = path
         identity = dict(zip(KEYS, key, strict=True))
+        hours = 0.0
         for record in rest:
             if isinstance(record, StepRecord):
                 steps.append({**identity, **record.model_dump()})
             elif isinstance(record, EpochRecord):
-                epochs += [{**identity, **entry} for entry in _epoch_entries(record)]
+                hours += record.seconds / 3600
+                spent = {"samples": record.epoch * first.samples, "hours": hours}
+                epochs += [{**identity, **spent, **entry} for entry in _epoch_entries(record)]
     step_frame = pd.DataFrame(steps, columns=None if steps else [*KEYS, "step"])
-    return TrainingMetrics(step_frame, pd.DataFrame(epochs, columns=[*KEYS, "epoch", "task", "metric", "value"]))
+    return TrainingMetrics(
+        step_frame, pd.DataFrame(epochs, columns=[*KEYS, "samples", "hours", "epoch", "task", "metric", "value"])
+    )
 
 
 def _epoch_entries(record: EpochRecord) -> Iterator[dict[str, Any]]:

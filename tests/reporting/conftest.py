@@ -12,6 +12,7 @@ import pytest
 from amorlip.config.benchmark import Average, Benchmark, ColumnGroup, Task, TaskSource
 from amorlip.config.display import FigureSettings, RunLabel, Shown, TableSettings
 from amorlip.config.experiment import Experiment
+from amorlip.training.records import CorpusRecord, Provenance
 
 TASKS = {
     "openmoji": ("OpenMoji", "classification", "acc1", 0.0006),
@@ -121,7 +122,21 @@ class FakeStudy:
             path = self.folder / "published.csv"
             path.write_text("\n".join(["scale,method,variant,column,value,unit", *lines]))
             return {}, {"published": path}
+        if function == "accuracy_over_cost":
+            return {}, {"provenance": [self.provenance(run) for run in self.runs]}
         return {}, {}
+
+    def provenance(self, run: RunLabel, device: str = "H100", ranks: int = 1, **fields) -> Path:
+        """Write one provenance.json."""
+        path = self.folder / "runs" / run.scale / f"{run.method}-{run.variant}-{run.seed}" / "provenance.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Provenance(
+            scale=run.scale, method=run.method, variant=run.variant, seed=run.seed, steps=1, samples_seen=1,
+            corpus=CorpusRecord(name="c", digest="0", pairs=1), skipped_steps=0, training_seconds=1, wall_seconds=1,
+            checkpoints="x", ranks=ranks, platform="p", device=device, cpu_capability="AVX2", cuda=None,
+            git_revision=None, versions={}, starts=[], **fields,
+        ).write(path)  # fmt: skip
+        return path
 
     def evaluation(self, run: RunLabel, task: str, value: float | None) -> Path:
         """Write one evaluation."""

@@ -9,7 +9,6 @@ import pytest
 
 from amorlip.common.errors import AmorlipError
 from amorlip.reporting import cost, tables
-from amorlip.training.records import CorpusRecord, Provenance
 
 VALUES = {"clip": (100.0, 1000.0), "amorlip_l2log": (102.161, 1003.3)}
 """Method → median time of a step [ms], peak memory [MiB]."""
@@ -17,17 +16,9 @@ VALUES = {"clip": (100.0, 1000.0), "amorlip_l2log": (102.161, 1003.3)}
 
 def provenance(fake, run, device="H100", **fields):
     """Write a run's record."""
-    path = fake.folder / "runs" / run.scale / f"{run.method}-{run.variant}-{run.seed}" / "provenance.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     step, memory = VALUES[run.method]
     values = {"median_step_ms": step + run.seed, "peak_memory_mib": memory + run.seed} | fields
-    Provenance(
-        scale=run.scale, method=run.method, variant=run.variant, seed=run.seed, steps=1, samples_seen=1,
-        corpus=CorpusRecord(name="c", digest="0", pairs=1), skipped_steps=0, training_seconds=1, wall_seconds=1,
-        checkpoints="x", ranks=1, platform="p", device=device, cpu_capability="AVX2", cuda=None, git_revision=None,
-        versions={}, starts=[], **values,
-    ).write(path)  # fmt: skip
-    return path
+    return fake.provenance(run, device, **values)
 
 
 def render(fake, experiment, quantity, records, **fields):

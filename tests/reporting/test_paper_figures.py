@@ -106,3 +106,47 @@ def test_a_watermark_is_drawn_last_and_moves_nothing(study, tmp_path):
         outputs = {"png": tmp_path / f"x{word}.png", "pdf": tmp_path / f"x{word}.pdf"}
         figures.draw("x", fake.shown(experiment), outputs, watermark=word)
     assert (tmp_path / "x.png").read_bytes() != (tmp_path / "xsynthetic.png").read_bytes()
+
+
+def test_accuracy_over_cost_is_at_the_pairs_and_hours_of_each_epoch(study):
+    fake = study(epochs=3, methods=METHODS)
+    records = [fake.provenance(run, ranks=number + 1) for number, run in enumerate(fake.runs)]
+    figure = draw(fake, "accuracy_over_cost", provenance=records)
+    samples, hours = figure.axes
+    assert [list(line.get_xdata()) for line in samples.lines] == [[7814, 15628, 23442]] * 3
+    for ranks, line in enumerate(hours.lines, 1):  # an epoch took 12 seconds
+        assert list(line.get_xdata()) == pytest.approx([12 / 3600 * epoch * ranks for epoch in (1, 2, 3)])
+    for left, right in zip(samples.lines, hours.lines, strict=True):
+        assert list(left.get_ydata()) == list(right.get_ydata())
+    (alone,) = draw(fake, "accuracy_over_cost", chosen={"costs": ["samples"]}).axes  # without any provenance
+    assert len(alone.lines) == 3
+    with pytest.raises(AmorlipError, match="did you mean 'openmoji'"):
+        draw(fake, "accuracy_over_cost", chosen={"task": "openmojii"})
+    assert "No task was evaluated" in draw(study(), "accuracy_over_cost", metrics=[]).texts[0].get_text()
+
+
+def test_log_z_error_has_a_line_per_method_that_logged_it(study):
+    fake = study(methods=METHODS, scales=("medium", "large"))
+    figure = draw(fake, "log_z_error")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Medium", "Large"]
+    logged = [
+        record["log_z_unexplained"]
+        for line in (fake.folder / "runs/medium/amorlip_l2log-seed0/metrics.jsonl").read_text().splitlines()
+        if "log_z_unexplained" in (record := json.loads(line))
+    ]
+    line, constant = figure.axes[0].lines
+    assert list(line.get_ydata()) == pytest.approx(logged) and list(constant.get_ydata()) == [1, 1]
+    assert figure.axes[0].get_yscale() == "log"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["AmorLIP l2-log"]
+    assert "No method logged" in draw(study(methods=("clip",)), "log_z_error").texts[0].get_text()
+
+
+def test_a_sweep_of_several_methods_has_a_line_for_each(study):
+    fake = study(methods=("clip", "amorlip_l2log"), variants=("half",))
+    values = {("clip", None): 0.1, ("amorlip_l2log", None): 0.3, ("amorlip_l2log", "v0"): 0.4}
+    chosen = {"values": {"clip": 1024, "amorlip_l2log": 1024, "v0": 512}, "columns": ["digits"]}
+    (axes,) = draw(fake, "sweep", values, chosen).axes
+    lines = [(list(one.lines[0].get_xdata()), list(one.lines[0].get_ydata())) for one in axes.containers]
+    assert lines == [([1], pytest.approx([10])), ([0, 1], pytest.approx([40, 30]))]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["512", "1024"]
+    assert all(line.get_linestyle() != "--" for line in axes.lines)  # CLIP is a line of its own

@@ -210,12 +210,11 @@ def metrics_of(experiment):
     return [f"{STUDY}/runs/{run.scale}/{run.name}/metrics.jsonl" for _, run in study.experiment_runs(experiment)]
 
 
-def provenance_of(table):
-    """provenance.json of the runs of a table that shows what training costs."""
-    options = study.experiments[table].options
-    if not options.get("cost") or options.get("cost_file"):
+def provenance_of(experiment):
+    """provenance.json of the runs of a table or figure that shows what training costs."""
+    if not shows_cost(study.options[experiment]):
         return []
-    return [f"{STUDY}/runs/{run.scale}/{run.name}/provenance.json" for _, run in study.experiment_runs(table)]
+    return [f"{STUDY}/runs/{run.scale}/{run.name}/provenance.json" for _, run in study.experiment_runs(experiment)]
 
 
 def cost_file_of(table):
@@ -260,5 +259,6 @@ def figure_settings_file(wildcards):
         evaluations=evaluations_of(wildcards.figure),
         metrics=metrics_of(wildcards.figure),
         published=next(iter(paper_file(wildcards.figure, "published")), None),
+        provenance=provenance_of(wildcards.figure),
     )
     return settings_file("figure", settings)

@@ -6,6 +6,7 @@ rule figure:
     input:
         evaluations=lambda wildcards: records_of(wildcards.figure),
         metrics=lambda wildcards: metrics_of(wildcards.figure),
+        provenance=lambda wildcards: provenance_of(wildcards.figure),
         published=lambda wildcards: paper_file(wildcards.figure, "published"),
     output:
         png=report(
