@@ -82,6 +82,13 @@ class JobState:
     log: Path
 
     @property
+    def name(self) -> str:
+        """Its rule, and for what."""
+        output = self.job.output
+        what = output.stem if self.job.rule in ("table", "figure") else output.parent.name
+        return " ".join(dict.fromkeys(filter(None, (self.job.rule, self.job.of, what))))
+
+    @property
     def state(self) -> str:
         """done, failed, or not done."""
         return "done" if self.job.done else "failed" if self.error else "not done"
@@ -221,8 +228,13 @@ def _evaluations(
 def job_state(job: Job, results: Path, study: str) -> JobState:
     """What became of a job. A log that begins anew with each try tells the error of the last one."""
     log = log_of(job, results, study)
-    last = "" if job.done else "".join(tail(log, 1))
-    return JobState(job, last if last.startswith("amorlip ") else "", log)
+    return JobState(job, "" if job.done else _error(log), log)
+
+
+def _error(log: Path) -> str:
+    """The last line of a log, if it is an error of a command of ours."""
+    last = "".join(tail(log, 1))
+    return last if last.startswith("amorlip ") else ""
 
 
 def log_of(job: Job, results: Path, study: str) -> Path:
@@ -231,8 +243,11 @@ def log_of(job: Job, results: Path, study: str) -> Path:
     match job.rule:
         case "artwork" | "urls":
             return results / "corpora" / job.of / "logs" / f"{job.rule}.log"
-        case "download" | "download_part" | "shards":
-            return results / "corpora" / job.of / "logs" / f"{job.rule.partition('_')[0]}-{job.split}.log"
+        case "download" | "shards":
+            return results / "corpora" / job.of / "logs" / f"{job.rule}-{job.split}.log"
+        case "download_part":  # which part is not known: the log of one that failed
+            parts = sorted((results / "corpora" / job.of / "logs").glob(f"download-{job.split}-*-of-*.log"))
+            return next((log for log in parts if _error(log)), output.parent / "parts")
         case "tasks":
             return results / "tasks" / "logs" / f"{output.parent.name}.log"
         case "train":

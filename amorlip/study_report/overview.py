@@ -85,7 +85,8 @@ def overview(evidence: Evidence) -> Overview:
         training_hours=sum(record.training_seconds for record in known) / 3600,
         deviations=[*_missing_tasks(evidence), *_fewer_pairs(yields), *_runs(evidence.models)],
         choices=_choices(evidence),
-        failed=[entry for entry in evidence.jobs if entry.state == "failed"],
+        # parts of a download that failed have one log
+        failed=list({entry.log: entry for entry in evidence.jobs if entry.state == "failed"}.values()),
         running=[model for model in evidence.models if model.status and model.status.state in RUNNING],
     )
 

@@ -17,6 +17,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.stages import study_report as stage
 from amorlip.study_report import evidence
 from amorlip.study_report.evidence import log_of
+from amorlip.study_report.overview import overview
 from amorlip.study_report.write import render, write
 from tests.study_report.conftest import CHANGES, REVISION, Made, snakemake_record
 
@@ -239,12 +240,27 @@ def test_what_failed_and_why(copied):
     (logs / "digits.log").write_text("amorlip tasks: the set has 3 samples\n")
     reader = Reader(render(evidence.gather(copied.study(), Path("results"))))
     text = text_of(reader, "overview")
-    assert "train clip-seed0 amorlip train: …/x: no GPU is free results/demo/logs/train/demo/clip-seed0.log" in text
+    assert (
+        "train demo clip-seed0 amorlip train: …/x: no GPU is free results/demo/logs/train/demo/clip-seed0.log" in text
+    )
     assert "tasks digits amorlip tasks: the set has 3 samples" in text
-    assert "Not made yet." in text and "2 failed" in text
+    assert "Not made yet; results so far are under Runs and Tasks." in text and "2 failed" in text
     page = text_of(reader, f"run/demo/{run}")
     assert "failed: amorlip train: …/x: no GPU is free" in page and "not evaluated yet" in page
     assert "18.00" not in page and "19.00" in text_of(reader, "run/demo/amorlip_l2log-seed0")
+
+
+def test_a_part_of_a_download_that_failed_is_named_once(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logs = tmp_path / "results/corpora/cc3m/logs"
+    logs.mkdir(parents=True)
+    (logs / "download-train-1-of-2.log").write_text("1 of 3 images\n")
+    (logs / "download-train-2-of-2.log").write_text("amorlip download: the disk is full\n")
+    changes = {"scales": {"demo": {"recipe": {"corpus": "cc3m"}}}, "corpora": {"cc3m": {"download": {"jobs": 2}}}}
+    found = overview(evidence.gather(made.study(overrides=changes), Path("results")))
+    assert [(entry.name, entry.error) for entry in found.failed] == [
+        ("download_part cc3m train", "amorlip download: the disk is full")
+    ]
 
 
 def test_nothing_has_run_yet(made, tmp_path, monkeypatch):
