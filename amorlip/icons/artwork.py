@@ -21,6 +21,7 @@ from amorlip.corpus.urls import write_table
 from amorlip.emoji import npm
 from amorlip.icons.captions import caption
 from amorlip.icons.duplicates import duplicates
+from amorlip.icons.fingerprints import CELLS, COLORS
 from amorlip.icons.names import base_of
 from amorlip.icons.records import SETS, SetEntry, SetsRecord
 from amorlip.icons.render import render_set
@@ -167,9 +168,8 @@ def _marked(drawings: pd.DataFrame) -> pd.DataFrame:
     reasons = drawings["reason"].to_numpy(dtype=object, copy=True)
     made = np.flatnonzero(drawings["reason"].isna())
     chosen = drawings.iloc[made]
-    cells, colors = (
-        np.frombuffer(b"".join(chosen[key]), np.uint8).reshape(len(made), -1) for key in ("cells", "colors")
-    )
+    cells = np.frombuffer(b"".join(chosen["cells"]), np.uint8).reshape(-1, CELLS**2 // 8)
+    colors = np.frombuffer(b"".join(chosen["colors"]), np.uint8).reshape(-1, 3 * COLORS**2)
     reasons[made] = duplicates(chosen["set"].tolist(), chosen["paths"].tolist(), cells, colors)
     return drawings.assign(reason=pd.Series(reasons, dtype=object))
 

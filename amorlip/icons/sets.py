@@ -66,7 +66,10 @@ def choose_sets(source: IconSource, package: Path) -> tuple[list[IconSetInfo], d
             )
         if why or (source.sets is not None and name not in named):
             left_out[name] = why or "not chosen"
-    return [info for name, info in found.items() if name not in left_out], left_out
+    chosen = [info for name, info in found.items() if name not in left_out]
+    if all(info.name in source.heldout_sets for info in chosen):
+        raise AmorlipError(f"no icon set of {source.package} is left for training; change `sets` or `licenses`")
+    return chosen, left_out
 
 
 def _why_not(source: IconSource, info: IconSetInfo) -> str | None:
@@ -88,7 +91,7 @@ def _info(name: str, one: Any) -> IconSetInfo:
             title=str(one["name"]),
             author=str(one["author"]["name"]),
             license=_license(one),
-            license_url=str(one.get("license", {}).get("url", "")),
+            license_url=str((one.get("license") or {}).get("url", "")),
             hidden=bool(one.get("hidden")),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -109,12 +112,13 @@ def read_icons(package: Path, info: IconSetInfo) -> tuple[list[Icon], Counter[st
     """
     path = package / "json" / f"{info.name}.json"
     content = _read(path)
-    if (found := _license(content.get("info") or {})) != info.license:
-        raise AmorlipError(f"{path}: its license is '{found}', but collections.json says '{info.license}'; {ADVICE}")
     try:
-        return _icons(content)
+        found, icons = _license(content.get("info") or {}), _icons(content)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise AmorlipError(f"{path} is not an icon set: {one_line(error)}; {ADVICE}") from error
+    if found != info.license:
+        raise AmorlipError(f"{path}: its license is '{found}', but collections.json says '{info.license}'; {ADVICE}")
+    return icons
 
 
 def _icons(content: Mapping[str, Any]) -> tuple[list[Icon], Counter[str]]:

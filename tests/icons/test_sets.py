@@ -31,6 +31,13 @@ def test_chosen_sets(package):
         choose_sets(icon_source(heldout_sets=["betta"]), package)
 
 
+def test_no_set_for_training_is_one_line(package):
+    with pytest.raises(AmorlipError, match="no icon set of @icons/json is left for training"):
+        choose_sets(icon_source(heldout_sets=["alpha", "beta", "gamma"]), package)
+    with pytest.raises(AmorlipError, match="is left for training"):
+        choose_sets(icon_source(licenses=["ISC"], heldout_sets=[]), package)
+
+
 def test_drawings_with_names_styles_and_tags(package):
     info = choose_sets(icon_source(), package)[0][0]
     icons, skipped = read_icons(package, info)
@@ -61,7 +68,8 @@ def test_a_set_with_another_license_than_listed_is_refused(package, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [{"icons": []}, {"icons": {"a-box": 3}}, {"icons": {"a-box": {}}}, {"categories": {"All": 3}}]
+    "content",
+    [{"info": "MIT"}, {"icons": []}, {"icons": {"a-box": 3}}, {"icons": {"a-box": {}}}, {"categories": {"All": 3}}],
 )
 def test_what_is_no_icon_set_is_one_line(package, tmp_path, content):
     copy = change(package, tmp_path, "json/alpha.json", **content)
