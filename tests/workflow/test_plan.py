@@ -24,7 +24,7 @@ def counted(results: Path, *files: Path) -> dict[str, int]:
     return dict(Counter(job.rule for job in jobs.jobs(study, results) if not job.done))
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "small.yaml", "paper.yaml"])
 def test_the_jobs_are_those_of_a_dry_run(tmp_path, name):
     planned = Study(tmp_path).planned(**read_yaml(CONFIG / name), external_models=OPENAI)
     assert counted(tmp_path / "results", tmp_path / "changes.yaml") == planned
