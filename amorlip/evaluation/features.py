@@ -5,6 +5,7 @@ Shape suffixes: B batch, N texts, C classes, D embedding dimension.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from amorlip.common.errors import AmorlipError
 from amorlip.common.transparency import Transparency
 from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.images import ImageBatch, batches
+from amorlip.evaluation.kept import KeptInputs
 from amorlip.tasks.read import LabeledImage
 
 PROMPTS_AT_ONCE = 4096
@@ -53,6 +55,8 @@ class Encoder:
     full: bool = False
     """Whether an evaluator's rows have all scores, and not only the prediction and the rank of the right answer."""
     cache: FeatureCache | None = None
+    kept: KeptInputs | None = None
+    """Of the set, where it is evaluated again and again by this process."""
 
     def images(
         self, records: Callable[[], Iterator[LabeledImage]], transparency: Transparency, *, shared: bool = False
@@ -83,15 +87,16 @@ class Encoder:
     def _images(
         self, records: Callable[[], Iterator[LabeledImage]], transparency: Transparency
     ) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
-        pin = self.device.type == "cuda"
-        for batch in batches(
+        read = functools.partial(
+            batches,
             records,
             self.preprocess.picture,
             batch_size=self.batch_size,
             workers=self.workers,
             transparency=transparency,
-            pin_memory=pin,
-        ):
+            pin_memory=self.device.type == "cuda",
+        )
+        for batch in read() if self.kept is None else self.kept.batches(read):
             pictures = batch.images.to(self.device, non_blocking=True)
             yield self._encode("image", self.preprocess.normalize(pictures)), batch
 
@@ -104,10 +109,13 @@ class Encoder:
         inverse = torch.tensor([positions.setdefault(text, len(positions)) for text in texts])
         unique = list(positions)
         features = [
-            self._encode("text", self.tokenizer(unique[start : start + self.batch_size]))
+            self._encode("text", self._tokens(unique[start : start + self.batch_size]))
             for start in range(0, len(unique), self.batch_size)
         ]
         return torch.cat(features)[inverse.to(self.device)]
+
+    def _tokens(self, texts: list[str]) -> torch.Tensor:
+        return self.tokenizer(texts) if self.kept is None else self.kept.tokens(texts, self.tokenizer)
 
     def classes(self, names: Sequence[str], templates: Sequence[str]) -> torch.Tensor:
         """Class embeddings (C, D): a name's normalized features, averaged over templates and normalized, as in CLIP."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from amorlip import models
 from amorlip.common import files, slurm
@@ -35,6 +35,9 @@ from amorlip.training.limit import Limit
 from amorlip.training.records import LOG
 from amorlip.training.session import Session
 from amorlip.training.signals import StopRequest
+
+if TYPE_CHECKING:
+    from amorlip.evaluation.kept import KeptInputs
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +108,7 @@ class Trainer:
                 raise AmorlipError(f"epoch_tasks names '{name}', but its files were not given")
         found = {name: task_folders[name] for name in self.recipe.epoch_tasks}
         self.tasks = {name: task for name, task in found.items() if task is not None}
+        self.kept_inputs: dict[str, KeptInputs] = {}
         key = checkpoint.key(parts.run, parts.loader.digest, models.architecture(self.recipe.model))
         self.checkpoints = checkpoint.Checkpoints(output / "checkpoints" / key)
         self.step, state = self._newest()
@@ -184,14 +188,16 @@ class Trainer:
             # evaluation must not change the random numbers of the next epoch, or the weights would depend on its tasks
             begun = time.monotonic()
             with self.journal.paused(), rng.preserved(), signals.kept_from_children():
-                tasks = {name: self._evaluate(task, folder) for name, (task, folder) in self.tasks.items()}
+                tasks = {name: self._evaluate(name) for name in self.tasks}
             self.slowest_evaluation_s = max(self.slowest_evaluation_s, time.monotonic() - begun)
             self.journal.close_epoch(epoch, self.step, tasks)
 
-    def _evaluate(self, task: TaskDefinition, folder: Path) -> Mapping[str, float]:
+    def _evaluate(self, name: str) -> Mapping[str, float]:
         from amorlip.evaluation import score
         from amorlip.evaluation.features import Encoder
+        from amorlip.evaluation.kept import KeptInputs
 
+        task, folder = self.tasks[name]
         model, pairs = self.session.model, self.recipe.batch_size // self.recipe.ranks
         encoder = Encoder(
             model,
@@ -201,6 +207,7 @@ class Trainer:
             precision=self.recipe.precision,
             batch_size=min(EVALUATION_BATCH, self.recipe.micro_batch_size or pairs),
             workers=self.recipe.loader.workers,
+            kept=self.kept_inputs.setdefault(name, KeptInputs()),
         )
         return score.evaluate(encoder, task, folder).metrics
 

@@ -177,7 +177,7 @@ def test_checkpoints_by_time(corpus, make_run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop.Trainer, "_train_on", slow)
     monkeypatch.setattr(
-        checkpoint.Checkpoints, "save", lambda self, step, state: (saved.append(step), save(self, step, state))
+        checkpoint.Checkpoints, "save", lambda self, step, *state: (saved.append(step), save(self, step, *state))
     )
     loop.train(make_run(epochs=2, checkpoint_every_steps=100, checkpoint_every_minutes=1), corpus, tmp_path, {})
     assert saved == [4, 5, 8, 10]
