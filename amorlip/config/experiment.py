@@ -170,6 +170,10 @@ class AccuracyOverCost(Section):
     """Which task; null: the benchmark's first that was evaluated after each epoch."""
 
 
+class CriticalDifference(Section):
+    """Figure `critical_difference`: mean ranks over tasks, and what differs. It has no options."""
+
+
 class TrainingCurves(Section):
     """Figure `training_curves`: losses, logit scale and log Z error over steps. It has no options."""
 
@@ -178,6 +182,7 @@ TABLES: dict[str, type[Section]] = {"comparison": Comparison, "epochs_to_accurac
 FIGURES: dict[str, type[Section]] = {
     "accuracy_over_cost": AccuracyOverCost,
     "accuracy_over_epochs": AccuracyOverEpochs,
+    "critical_difference": CriticalDifference,
     "difference_to_baseline": DifferenceToBaseline,
     "gain_over_baseline": GainOverBaseline,
     "log_z_error": LogZError,

@@ -24,7 +24,7 @@ from amorlip.study import Study, load_study
 EXPERIMENTS = [
     "table1", "table2a", "table2b", "table3", "gain_over_clip", "difference_to_clip_l2log", "difference_to_clip_fdiv",
     "accuracy_over_epochs", "epochs_to_accuracy", "sweep_alpha", "sweep_beta", "reproduction", "training_curves",
-    "from_clip_to_amorlip", "log_z_error", "accuracy_over_cost", "batch_size",
+    "from_clip_to_amorlip", "log_z_error", "accuracy_over_cost", "batch_size", "critical_difference",
 ]  # fmt: skip
 METHODS = ["clip", "siglip", "sogclr", "fastclip", "amorlip_fdiv", "amorlip_l2log"]
 """Without JS, of which the paper prints nothing of its own."""

@@ -17,6 +17,7 @@ from amorlip.config.load import validate
 from amorlip.reporting import style
 from amorlip.reporting.accuracy_over_cost import accuracy_over_cost
 from amorlip.reporting.accuracy_over_epochs import accuracy_over_epochs
+from amorlip.reporting.critical_difference import critical_difference
 from amorlip.reporting.difference_to_baseline import difference_to_baseline
 from amorlip.reporting.gain_over_baseline import gain_over_baseline
 from amorlip.reporting.log_z_error import log_z_error
@@ -27,6 +28,7 @@ from amorlip.reporting.training_curves import training_curves
 FUNCTIONS: dict[str, Callable[..., Figure]] = {
     "accuracy_over_cost": accuracy_over_cost,
     "accuracy_over_epochs": accuracy_over_epochs,
+    "critical_difference": critical_difference,
     "difference_to_baseline": difference_to_baseline,
     "gain_over_baseline": gain_over_baseline,
     "log_z_error": log_z_error,

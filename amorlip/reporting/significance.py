@@ -1,0 +1,35 @@
+"""Tests of significance, and their correction where there are many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.05
+"""Below it, a difference is called significant."""
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values after Holm's correction: it bounds the chance of any false alarm among all of them."""
+    order = np.argsort(values, kind="stable")
+    scaled = np.asarray(values, dtype=float)[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return adjusted.tolist()
+
+
+def signed_rank(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """p-value of Wilcoxon's test on pairs; 1 where all pairs are equal."""
+    return 1.0 if np.array_equal(ours, theirs) else float(stats.wilcoxon(ours, theirs).pvalue)
+
+
+def friedman(scores: np.ndarray) -> float | None:
+    """p-value that all columns of `scores` (tasks, methods) rank alike; None below three methods."""
+    return float(stats.friedmanchisquare(*scores.T).pvalue) if scores.shape[1] > 2 else None
+
+
+def mean_ranks(scores: np.ndarray) -> np.ndarray:
+    """Mean over rows (tasks) of each column's rank; 1 is the highest score, and equal scores share a rank."""
+    return stats.rankdata(-scores, axis=1).mean(axis=0)
