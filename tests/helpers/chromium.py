@@ -84,6 +84,12 @@ class Page:
         self.evaluate(f"location.hash = {json.dumps(anchor)}")
         time.sleep(0.1)  # a timer of the page would not run without scripts
 
+    def press(self, key: str) -> None:
+        """Press a key, such as Enter, where the focus is."""
+        given = {"key": key, "code": key, "windowsVirtualKeyCode": {"Enter": 13}[key], "text": "\r"}
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, **given)
+
     def errors(self) -> list[str]:
         """Exceptions, messages on the console and failed requests since the page was opened."""
         self.evaluate("1")

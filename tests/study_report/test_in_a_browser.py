@@ -27,6 +27,25 @@ OVERLAPPING = """(() => {
 })()"""
 
 
+FAINT = """(() => {
+  const light = color => color.match(/[\\d.]+/g).slice(0, 3).map(Number).map(value => value / 255)
+    .map(value => value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+  const behind = element => {
+    const color = getComputedStyle(element).backgroundColor;
+    return color == "rgba(0, 0, 0, 0)" && element.parentElement ? behind(element.parentElement) : color;
+  };
+  const ratio = element => {
+    const [one, other] = [light(getComputedStyle(element).color), light(behind(element))];
+    return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+  };
+  const has_text = element => [...element.childNodes].some(node => node.nodeType == 3 && node.textContent.trim());
+  return [...document.querySelectorAll("body *")].filter(element => element.offsetHeight && has_text(element))
+    .filter(element => ratio(element) < 4.5).map(element => element.outerHTML.slice(0, 80));
+})()"""
+"""Texts with less contrast than WCAG asks for (level AA)."""
+
+
 @pytest.fixture(scope="module")
 def report(built: Made) -> Path:
     path = built.folder / "browser.html"
@@ -50,7 +69,7 @@ def test_no_error_no_request_no_horizontal_scroll(page, report, width, dark):
     for anchor in ANCHORS:
         page.go(anchor)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, anchor
-        assert page.evaluate(BROKEN) == 0 and page.evaluate(OVERLAPPING) == []
+        assert page.evaluate(BROKEN) == 0 and page.evaluate(OVERLAPPING) == [] and page.evaluate(FAINT) == []
     assert page.errors() == []
     background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert (background == "rgb(255, 255, 255)") != dark
@@ -79,4 +98,10 @@ def test_a_link_leads_to_the_run_and_tables_sort(page, report):
     before = page.evaluate(values)
     page.evaluate(f"{table}.tHead.rows[0].cells[2].click()")
     assert before != sorted(before) and page.evaluate(values) == sorted(before)
+    button = f"{table}.tHead.rows[0].cells[2].querySelector('[role=button]')"
+    assert "sort" in page.evaluate(f"{button}.ariaLabel")
+    page.evaluate(f"{button}.focus()")
+    page.press("Enter")
+    page.wait_for(f"{table}.querySelector('th[aria-sort=descending]')")
+    assert page.evaluate(values) == sorted(before, reverse=True)
     assert page.errors() == []
