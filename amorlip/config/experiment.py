@@ -174,11 +174,22 @@ class CriticalDifference(Section):
     """Figure `critical_difference`: mean ranks over tasks, and what differs. It has no options."""
 
 
+class PairedTests(Section):
+    """Table `paired_tests`: on how many tasks predictions differ significantly from the `baseline`'s."""
+
+    tasks: list[str] | None = None
+    """Which tasks of classification; null: all of the benchmark."""
+
+
 class TrainingCurves(Section):
     """Figure `training_curves`: losses, logit scale and log Z error over steps. It has no options."""
 
 
-TABLES: dict[str, type[Section]] = {"comparison": Comparison, "epochs_to_accuracy": EpochsToAccuracy}
+TABLES: dict[str, type[Section]] = {
+    "comparison": Comparison,
+    "epochs_to_accuracy": EpochsToAccuracy,
+    "paired_tests": PairedTests,
+}
 FIGURES: dict[str, type[Section]] = {
     "accuracy_over_cost": AccuracyOverCost,
     "accuracy_over_epochs": AccuracyOverEpochs,

@@ -6,7 +6,11 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from amorlip.common import files
+from amorlip.common.stable_hash import stable_int
 from amorlip.config.benchmark import Benchmark
 from amorlip.config.run import Run
 from amorlip.evaluation.record import Evaluation, RunIdentity
@@ -18,6 +22,8 @@ from amorlip.training.records import CorpusRecord, EpochRecord, Provenance, Reco
 
 STEPS = 100
 """Of an epoch; only the shape of the curves is shown."""
+PREDICTIONS = 1000
+"""Samples of each task."""
 SAMPLES, SECONDS = 2_000_000, 300.0
 """Pairs and duration of an epoch."""
 SOURCE = "stand-in, not measured"
@@ -39,6 +45,18 @@ def evaluations(run: Run, scores: StandIn, benchmark: Benchmark, folder: Path) -
             task=task, run=identity, main_metric=metric, value=value, metrics={metric: value}, device=SOURCE
         ).write(paths[-1])
     return paths
+
+
+def predictions(evaluation: Path) -> Path:
+    """Write made-up predictions next to an evaluation, as often right as it says."""
+    found = Evaluation.read(evaluation)
+    difficulty = np.random.default_rng(stable_int(found.task)).random(PREDICTIONS)  # the same for all models
+    chance = np.random.default_rng(stable_int(*found.run.model_dump().values(), found.task)).random(PREDICTIONS)
+    path = evaluation.with_suffix(".parquet")
+    rows = {"key": [f"s{number:07d}" for number in range(PREDICTIONS)]}
+    correct = 0.8 * difficulty + 0.2 * chance < (found.value or 0)
+    pd.DataFrame(rows).assign(correct=correct).to_parquet(path, index=False)
+    return path
 
 
 def metrics(run: Run, scores: StandIn, benchmark: Benchmark, folder: Path) -> Path:

@@ -24,7 +24,7 @@ from amorlip.study import Study, load_study
 EXPERIMENTS = [
     "table1", "table2a", "table2b", "table3", "gain_over_clip", "difference_to_clip_l2log", "difference_to_clip_fdiv",
     "accuracy_over_epochs", "epochs_to_accuracy", "sweep_alpha", "sweep_beta", "reproduction", "training_curves",
-    "from_clip_to_amorlip", "log_z_error", "accuracy_over_cost", "batch_size", "critical_difference",
+    "from_clip_to_amorlip", "log_z_error", "accuracy_over_cost", "batch_size", "critical_difference", "paired_tests",
 ]  # fmt: skip
 METHODS = ["clip", "siglip", "sogclr", "fastclip", "amorlip_fdiv", "amorlip_l2log"]
 """Without JS, of which the paper prints nothing of its own."""
@@ -82,11 +82,21 @@ class _Preview:
         }
         if shows_cost(self.study.options[name]):
             given["provenance"] = [str(found["provenance"]) for found in written]
+        if experiment.function == "paired_tests":
+            self._predict(name)
         if experiment.kind == "figure":
             return self._figure(name, stage_settings.figure(self.study, name, **given))
         later = self._paper_file(name, "later_work")
         settings = stage_settings.table(self.study, name, manifests=[], later_work=later, **given)
         return self._table(name, settings)
+
+    def _predict(self, name: str) -> None:
+        """Write made-up predictions next to the evaluations of an experiment's runs."""
+        for _, run in self.study.experiment_runs(name):
+            tasks = self.study.benchmark.tasks
+            for path in self.files[run.scale, run.name]["evaluations"]:
+                if tasks[path.stem].kind.startswith("classification"):
+                    result_files.predictions(path)
 
     def _paper_file(self, name: str, option: str) -> str | None:
         chosen = self.study.experiments[name].options.get(option)

@@ -33,3 +33,8 @@ def friedman(scores: np.ndarray) -> float | None:
 def mean_ranks(scores: np.ndarray) -> np.ndarray:
     """Mean over rows (tasks) of each column's rank; 1 is the highest score, and equal scores share a rank."""
     return stats.rankdata(-scores, axis=1).mean(axis=0)
+
+
+def sign_test(better: int, worse: int) -> float:
+    """p-value that a sample is as often better as worse, exactly; 1 where no sample differs."""
+    return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0

@@ -20,11 +20,13 @@ from amorlip.reporting.epochs_to_accuracy import epochs_to_accuracy
 from amorlip.reporting.html import html
 from amorlip.reporting.latex import latex
 from amorlip.reporting.markdown import markdown
+from amorlip.reporting.paired_tests import paired_tests
 from amorlip.reporting.table_layout import Layout
 
 FUNCTIONS: dict[str, Callable[..., tuple[pd.DataFrame, Layout]]] = {
     "comparison": comparison,
     "epochs_to_accuracy": epochs_to_accuracy,
+    "paired_tests": paired_tests,
 }
 """Name in an experiment's `function` → function."""
 

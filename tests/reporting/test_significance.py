@@ -28,6 +28,11 @@ def test_pairs_that_are_equal_do_not_differ():
     assert significance.signed_rank(ours + 1 + ours / 100, ours) == pytest.approx(2 / 2**10)  # all ten in one direction
 
 
+def test_the_sign_test_by_hand():
+    assert significance.sign_test(0, 0) == 1 and significance.sign_test(3, 3) == 1
+    assert significance.sign_test(0, 8) == significance.sign_test(8, 0) == pytest.approx(2 / 2**8)
+
+
 def test_methods_are_joined_where_no_two_differ():
     rng = np.random.default_rng(0)
     base = rng.random(30)
