@@ -12,7 +12,7 @@ UV := $(BIN)/uv --quiet --no-config
 export PATH := $(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: setup demo paper-preview paper-mini slurm-demo test test-unit lint lock pictures gpu-check bench-evaluation bench-loader bench-objectives bench-paper-table2 bench-train
+.PHONY: setup demo paper-preview paper-mini slurm-demo test test-unit lint lock pictures gpu-check bench-evaluation bench-loader bench-objectives bench-paper-table2 bench-scaling bench-train
 
 setup: $(VENV)/.complete
 
@@ -74,6 +74,9 @@ bench-train: setup
 
 bench-paper-table2: setup
 	amorlip bench paper-table2 --output results/bench
+
+bench-scaling: setup
+	amorlip bench scaling --output results/bench
 
 bench-evaluation: setup
 	amorlip bench evaluation --output results/bench

@@ -310,7 +310,7 @@ STAGES = {
 `?` marks an option that this command does not need, though others do."""
 
 TINY_BENCHES = ["train", "paper-table2"]
-BENCHES = ["evaluation", "loader", "objectives", "paper-table2", "train"]
+BENCHES = ["evaluation", "loader", "objectives", "paper-table2", "scaling", "train"]
 
 
 def parser() -> argparse.ArgumentParser:

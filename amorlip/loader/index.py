@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -29,17 +29,19 @@ from amorlip.corpus.records import MANIFEST, Manifest
 logger = logging.getLogger(__name__)
 
 COPY = "index.arrow"
-COPY_RECORD = "index.json"
+COPY_RECORD = "index.arrow.json"
 BY_ID = "by_id"
 """A column of the copy: the rows in the order of their sample ids. It is left out where they are in that order."""
-ALIGNMENT = 64
-"""Bytes; Arrow wants it of columns."""
+PAIR = "pair"
+"""The column of the copy that holds a pair's numbers (ROW)."""
+ROW = np.dtype([(field.name, field.type.to_pandas_dtype()) for field in INDEX_SCHEMA])
+"""36 bytes."""
 PART = 2**20
 """Rows that are looked at together."""
 
 
 class CopyRecord(JsonRecord):
-    """index.json: what index.arrow is a copy of."""
+    """index.arrow.json: what index.arrow is a copy of."""
 
     index_sha256: str
     """Checksum of index.parquet."""
@@ -64,8 +66,18 @@ class Index:
         return len(self.sample_id)
 
     def first_rows(self, shards: int) -> np.ndarray:
-        """The first row of each of `shards` shards, and the number of rows at the end."""
-        return np.searchsorted(self.shard, np.arange(shards + 1, dtype=self.shard.dtype))
+        """The first row of each of `shards` shards, and the number of rows at the end.
+
+        A binary search for all of them at once: NumPy's copies a column whose numbers do not lie next to each other.
+        """
+        wanted = np.arange(shards + 1)
+        low, high = np.zeros_like(wanted), np.full_like(wanted, len(self))
+        while (unknown := low < high).any():
+            middle = (low + high) // 2
+            after = unknown & (self.shard[np.minimum(middle, len(self) - 1)] < wanted)
+            low = np.where(after, middle + 1, low)
+            high = np.where(unknown & ~after, middle, high)
+        return low
 
 
 def read_index(folder: Path, manifest: Manifest) -> np.ndarray:
@@ -140,28 +152,28 @@ def _copied_from(folder: Path, digest: str | None, *, compare: bool) -> bool:
 
 
 def _write_copy(index: pq.ParquetFile, path: Path) -> None:
-    """By parts, through a file without a name: of a thousand million pairs, the columns take 36 GB."""
+    """By parts, through a file without a name: a thousand million pairs take 36 GB."""
+    count = index.metadata.num_rows
     with tempfile.TemporaryFile(dir=path.parent) as scratch:
-        columns = _scratch_columns(scratch, index.metadata.num_rows)
+        rows = np.memmap(scratch, ROW, "r+", shape=max(count, 1))[:count]
         start = 0
         for part in index.iter_batches():
-            for name, column in columns.items():
-                column[start : start + len(part)] = part.column(name).to_numpy()
+            for name in INDEX_SCHEMA.names:
+                rows[name][start : start + len(part)] = part.column(name).to_numpy()
             start += len(part)
-        if (by_id := _by_id(columns["sample_id"])) is not None:
-            columns[BY_ID] = by_id
-        whole = pa.record_batch({name: pa.array(column) for name, column in columns.items()})
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, whole.schema) as writer:
-            writer.write_batch(whole)
+        with pa.OSFile(str(path), "wb") as sink:
+            write_rows(rows, _by_id(rows["sample_id"]), sink)
 
 
-def _scratch_columns(file: IO[bytes], rows: int) -> dict[str, np.ndarray]:
-    columns, start = {}, 0
-    for field in INDEX_SCHEMA:
-        dtype = np.dtype(field.type.to_pandas_dtype())
-        columns[field.name] = np.memmap(file, dtype, "r+", start, max(rows, 1))[:rows]
-        start += -(-rows * dtype.itemsize // ALIGNMENT) * ALIGNMENT
-    return columns
+def write_rows(rows: np.ndarray, by_id: np.ndarray | None, sink: pa.NativeFile) -> None:
+    """Write `rows` (ROW) in the copy's format: a pair's numbers lie next to each other, in one page of memory."""
+    kind = pa.binary(ROW.itemsize)
+    columns: dict[str, pa.Array] = {PAIR: pa.Array.from_buffers(kind, len(rows), [None, pa.py_buffer(rows)])}
+    if by_id is not None:
+        columns[BY_ID] = pa.array(by_id)
+    batch = pa.record_batch(columns)
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
 
 
 def _by_id(ids: np.ndarray) -> np.ndarray | None:
@@ -171,6 +183,10 @@ def _by_id(ids: np.ndarray) -> np.ndarray | None:
 
 
 def _mapped(path: Path) -> Index:
-    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-    columns = {name: batch.column(name).to_numpy() for name in batch.schema.names}
-    return Index(*(columns[name] for name in INDEX_SCHEMA.names), by_id=columns.get(BY_ID))
+    with path.open("rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    memory.madvise(mmap.MADV_RANDOM)  # reading what is around a row would be in vain
+    batch = pa.ipc.open_file(pa.py_buffer(memory)).get_batch(0)
+    rows = np.frombuffer(batch.column(PAIR).buffers()[1], ROW, len(batch))
+    by_id = batch.column(BY_ID).to_numpy() if BY_ID in batch.schema.names else None
+    return Index(*(rows[name] for name in INDEX_SCHEMA.names), by_id=by_id)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -75,7 +76,7 @@ class PairLoader:
         if not prepared:
             prepare(folder)
         manifest = read_manifest(folder, compare=False)
-        index = open_index(folder, manifest)
+        self.index = index = open_index(folder, manifest)
         self.samples: int = len(index)
         self.max_sample_id: int = manifest.max_sample_id
         self.digest: str = manifest.digest
@@ -83,10 +84,11 @@ class PairLoader:
         if self.steps_per_epoch == 0:
             raise AmorlipError(f"{folder}: batch_size {batch_size} is larger than the corpus of {self.samples} pairs")
         pairs = pairs_per_rank(batch_size, world_size)
-        order = Order(self.samples, seed, index.by_id, index.first_rows(len(manifest.shards)), shuffle_window)
-        self._plan = Plan(order, batch_size, epochs, slice(rank * pairs, (rank + 1) * pairs))
+        first_rows = index.first_rows(len(manifest.shards)) if shuffle_window else np.array([0, self.samples])
+        order = Order(self.samples, seed, index.by_id, first_rows, shuffle_window)
+        self.plan = Plan(order, batch_size, epochs, slice(rank * pairs, (rank + 1) * pairs))
         shards = Shards(folder, manifest.shards, local_copy.place(local, manifest))
-        self._pairs = Pairs(self._plan, index, shards, seed, transform, tokenizer, manifest.transparency)
+        self._pairs = Pairs(self.plan, index, shards, seed, transform, tokenizer, manifest.transparency)
         self._workers, self._seed, self._batch_pairs = workers, seed, pairs
 
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
@@ -95,7 +97,7 @@ class PairLoader:
         loader: DataLoader[Any] = DataLoader(
             self._pairs,
             batch_size=None,  # an item is a whole batch
-            sampler=range(start_step, self._plan.steps),
+            sampler=range(start_step, self.plan.steps),
             num_workers=self._workers,
             multiprocessing_context="fork" if self._workers else None,  # forked workers share the table of tokens
             prefetch_factor=PREFETCH if self._workers else None,

@@ -77,7 +77,7 @@ class Order:
         seed: of the order.
         by_id: rows in the order of their sample ids, because a resumed download spreads pairs over shards differently;
             None where that is the order of the rows.
-        first_rows: the first row of each shard, and `pairs` at the end.
+        first_rows: the first row of each shard, and `pairs` at the end; only used with a window.
         window: shards that are shuffled together; 0: the whole corpus at once.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -27,6 +27,10 @@ READERS = 16
 
 Transform = Callable[[np.ndarray, random.Random], Tensor]
 """Pixels (height, width, 3), uint8, and the source of all random numbers → (3, H, W) uint8."""
+
+
+Read = Callable[[int, int, int], bytes | None]
+"""Shard, offset and size → the bytes."""
 
 
 class Batch(NamedTuple):
@@ -53,16 +57,22 @@ class _Encoded(NamedTuple):
 
 
 class _Reads(NamedTuple):
-    """The reads of a batch that have been started. Thread t reads the pairs t, t + READERS, …"""
+    """What was read of a batch, and the reads that have been started."""
 
     epoch: int
     rows: np.ndarray
-    parts: list[Future[list[_Encoded]]]
+    found: list[_Encoded | None]
+    """Of every row; None where a thread reads it."""
+    parts: list[tuple[list[int], Future[list[_Encoded]]]]
+    """Places among the rows, and what a thread reads there."""
 
     def result(self) -> list[_Encoded]:
         """Of every pair, in the order of the rows. Raises AmorlipError for a shard that cannot be read."""
-        parts = [part.result() for part in self.parts]
-        return [parts[place % READERS][place // READERS] for place in range(len(self.rows))]
+        found = list(self.found)
+        for places, part in self.parts:
+            for place, encoded in zip(places, part.result(), strict=True):
+                found[place] = encoded
+        return [encoded for encoded in found if encoded is not None]
 
 
 class Pairs(Dataset[Any]):
@@ -112,19 +122,25 @@ class Pairs(Dataset[Any]):
         if self.pool is None:  # here and not before: a worker process inherits no threads
             self.pool = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         epoch, rows = self.plan.rows(step)
-        parts = [rows[start::READERS] for start in range(min(READERS, len(rows)))]
-        return _Reads(epoch, rows, [self.pool.submit(self._read, part) for part in parts])
+        found = list(self._read(rows, self.shards.read_cached))
+        missing = [place for place, encoded in enumerate(found) if encoded is None]
+        parts = [missing[start::READERS] for start in range(min(READERS, len(missing)))]
+        return _Reads(epoch, rows, found, [(part, self.pool.submit(self._wait_for, rows[part])) for part in parts])
 
-    def _read(self, rows: np.ndarray) -> list[_Encoded]:
-        index, read = self.index, self.shards.read
+    def _wait_for(self, rows: np.ndarray) -> list[_Encoded]:
+        return [encoded for encoded in self._read(rows, self.shards.read) if encoded is not None]
+
+    def _read(self, rows: np.ndarray, read: Read) -> Iterator[_Encoded | None]:
+        """Of every row; None where `read` returns None."""
+        index = self.index
         shards = index.shard[rows].tolist()
         images = zip(shards, index.image_offset[rows].tolist(), index.image_bytes[rows].tolist(), strict=True)
         captions = zip(shards, index.caption_offset[rows].tolist(), index.caption_bytes[rows].tolist(), strict=True)
         known = self.tokens.are_known(rows).tolist()
-        return [
-            _Encoded(read(*image), None if is_known else read(*caption))
-            for image, caption, is_known in zip(images, captions, known, strict=True)
-        ]
+        for image, caption, is_known in zip(images, captions, known, strict=True):
+            pixels = read(*image)
+            text = None if is_known else read(*caption)
+            yield None if pixels is None or (text is None and not is_known) else _Encoded(pixels, text)
 
     def _batch(self, reads: _Reads) -> Batch:
         found = reads.result()

@@ -42,11 +42,30 @@ class Shards:
         try:
             return os.pread(self._opened(shard).number, size, offset)
         except OSError as error:
-            raise AmorlipError(f"shard {self.path(shard)} cannot be read ({error.strerror}); start again") from error
+            raise self._unreadable(shard, error) from error
+
+    def read_cached(self, shard: int, offset: int, size: int) -> bytes | None:
+        """The same if it is in memory already, or else None, at once: it needs no other thread then.
+
+        Raises AmorlipError if the shard cannot be opened.
+        """
+        data = bytearray(size)
+        try:
+            found = os.preadv(self._opened(shard).number, [data], offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):  # most network file systems
+                return None
+            raise self._unreadable(shard, error) from error
+        return bytes(data) if found == size else None
 
     def path(self, shard: int) -> Path:
         """Where the original is."""
         return self.folder / self.entries[shard].name
+
+    def _unreadable(self, shard: int, error: OSError) -> AmorlipError:
+        return AmorlipError(f"shard {self.path(shard)} cannot be read ({error.strerror}); start again")
 
     def _opened(self, shard: int) -> _Opened:
         with self.lock:

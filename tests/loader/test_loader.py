@@ -104,7 +104,7 @@ def test_the_dropped_pairs_change_over_epochs(split):
 
 def test_order_is_spread_over_the_corpus(split):
     """Every pair comes first about equally often: 400 epochs, 23 pairs; χ² below its 99.9% quantile."""
-    order = loader(split, epochs=400)._plan.order
+    order = loader(split, epochs=400).plan.order
     first = Counter(int(order.rows(epoch, np.arange(1))[0]) for epoch in range(400))
     chi2 = sum((first[row] - 400 / 23) ** 2 / (400 / 23) for row in range(23))
     assert chi2 < 48.3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import resource
 import time
@@ -39,6 +41,10 @@ def loader(folder: Path, **changes) -> PairLoader:
     )
 
 
+def not_in_memory(*_: object) -> int:
+    raise BlockingIOError
+
+
 def seconds(folder: Path, monkeypatch: pytest.MonkeyPatch, latency_s: float, workers: int) -> float:
     """From the first batch to the last one, if every read takes `latency_s` longer."""
     with monkeypatch.context() as patch:
@@ -49,6 +55,7 @@ def seconds(folder: Path, monkeypatch: pytest.MonkeyPatch, latency_s: float, wor
             return read(*arguments)
 
         patch.setattr(shards.os, "pread", slow)
+        patch.setattr(shards.os, "preadv", not_in_memory)
         batches = loader(folder, workers=workers).batches()
         next(batches)
         start = time.perf_counter()
@@ -75,6 +82,7 @@ def test_slow_reads_cost_nothing(split, monkeypatch, workers, latency_s):
 def test_reads_are_issued_before_their_batch_is_decoded(split, monkeypatch):
     """Those of the first two batches, before the first picture is decoded."""
     events, read = [], os.pread
+    monkeypatch.setattr(shards.os, "preadv", not_in_memory)
     monkeypatch.setattr(shards.os, "pread", lambda *arguments: (events.append("read"), read(*arguments))[1])
 
     def decoded(pixels, _):
@@ -85,6 +93,23 @@ def test_reads_are_issued_before_their_batch_is_decoded(split, monkeypatch):
     next(loader(split, transform=decoded, epochs=1).batches())
     first = events.index("decoded", events.index("read"))
     assert events[:first].count("read") == 4 * BATCH  # with captions
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EOPNOTSUPP, None])
+def test_what_is_in_memory_needs_no_thread(split, monkeypatch, number):
+    """None: every second read is answered at once; EOPNOTSUPP: as of a network's file system."""
+    expected, calls, read = ids(quick(split)), itertools.count(), os.preadv
+
+    def preadv(*arguments):
+        if number is None and next(calls) % 2:
+            return read(*arguments)
+        raise OSError(number or errno.EAGAIN, "")
+
+    monkeypatch.setattr(shards.os, "preadv", preadv)
+    assert ids(quick(split)) == expected
+    monkeypatch.setattr(shards.os, "preadv", read)
+    monkeypatch.setattr(shards.os, "pread", lambda *_: pytest.fail("these bytes are in memory"))
+    assert ids(quick(split)) == expected
 
 
 def test_the_limit_of_open_files_is_raised(monkeypatch):
