@@ -127,9 +127,9 @@ def save(figure: Figure, outputs: Mapping[str, Path], dpi: int) -> None:
     if characters := _without_glyph(figure):
         names = ", ".join(f"{one} (U+{ord(one):04X})" for one in characters)
         print(f"{next(iter(outputs.values()))}: the font {FONT} lacks {names}; the figure shows boxes instead")
-    # Laid out once: each file would do it again, which takes half of the time.
+    # Laid out once: each file would do it again.
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     metadata = {"png": {"Software": None}, "pdf": {"Creator": None, "Producer": None, "CreationDate": None}}
     for form, path in outputs.items():
         with files.atomic_path(path) as temporary:
