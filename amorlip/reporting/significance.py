@@ -1,11 +1,13 @@
-"""Tests of significance, and their correction where there are many."""
+"""Tests of significance, and their correction where there are many.
+
+scipy is imported where it is used: every other table and figure would wait for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.05
 """Below it, a difference is called significant."""
@@ -22,19 +24,27 @@ def holm(values: Sequence[float]) -> list[float]:
 
 def signed_rank(ours: np.ndarray, theirs: np.ndarray) -> float:
     """p-value of Wilcoxon's test on pairs; 1 where all pairs are equal."""
+    from scipy import stats
+
     return 1.0 if np.array_equal(ours, theirs) else float(stats.wilcoxon(ours, theirs).pvalue)
 
 
 def friedman(scores: np.ndarray) -> float | None:
     """p-value that all columns of `scores` (tasks, methods) rank alike; None below three methods."""
+    from scipy import stats
+
     return float(stats.friedmanchisquare(*scores.T).pvalue) if scores.shape[1] > 2 else None
 
 
 def mean_ranks(scores: np.ndarray) -> np.ndarray:
     """Mean over rows (tasks) of each column's rank; 1 is the highest score, and equal scores share a rank."""
+    from scipy import stats
+
     return stats.rankdata(-scores, axis=1).mean(axis=0)
 
 
 def sign_test(better: int, worse: int) -> float:
     """p-value that a sample is as often better as worse, exactly; 1 where no sample differs."""
+    from scipy import stats
+
     return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
