@@ -58,13 +58,17 @@ def start(source: Path, local: Path) -> threading.Thread:
 
 
 def _copy_all(source: Path, manifest: Manifest, target: Path) -> None:
+    told = False
     try:
         while missing := [entry for entry in manifest.shards if not _is_there(target, entry)]:
             try:
                 with files.locked(target):
                     files.delete_unfinished(target, *(entry.name for entry in missing if "/" not in entry.name))
                     _copy(source, missing, target)
-            except AmorlipError:  # another run does
+            except AmorlipError as error:  # another run does
+                if not told:
+                    logger.info("shards are not copied to %s yet: %s", target, one_line(error))
+                told = True
                 time.sleep(WAIT_S)
         logger.info("all %d shards of %s are in %s", len(manifest.shards), source, target)
     except OSError as error:
