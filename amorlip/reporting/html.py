@@ -19,6 +19,7 @@ body { margin: 1.5rem; color: #1a1a1a; background: #fff; font: 15px/1.45 system-
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }
 caption { text-align: left; font-weight: 600; font-size: 1.1em; padding-bottom: .6em; }
+caption { max-width: calc(100vw - 3rem); position: sticky; left: 0; }
 th, td { padding: .25em .6em; }
 th { font-weight: 500; text-align: left; }
 thead th { vertical-align: bottom; }
