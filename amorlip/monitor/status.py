@@ -48,7 +48,7 @@ class Status:
     """Why the queue is not known."""
 
 
-def status(study: Study, results: Path) -> Status:
+def status(study: Study, results: Path, *, ask_slurm: bool = True) -> Status:
     """Where a study in the folder `results` of the working directory is.
 
     A damaged file is a note on its run, which hides no other run. A Slurm that does not answer is no error either: runs
@@ -56,7 +56,7 @@ def status(study: Study, results: Path) -> Status:
     """
     here, trouble, queued = Path.cwd(), [], []
     try:
-        queued = queue.jobs() or []
+        queued = (queue.jobs() if ask_slurm else None) or []
     except AmorlipError as error:
         trouble = [str(error)]
     jobs = [job for job in queued if job.folder == here and job.comment.startswith("rule_")]

@@ -21,7 +21,7 @@ from amorlip.corpus.records import MANIFEST, Manifest
 from amorlip.evaluation.aggregate import averages
 from amorlip.evaluation.record import Evaluation
 from amorlip.monitor.jobs import Job, jobs
-from amorlip.monitor.runs import METRICS
+from amorlip.monitor.runs import METRICS, WEIGHTS
 from amorlip.monitor.status import RunStatus, status
 from amorlip.study import Study
 from amorlip.tasks.record import RECORD, TaskRecord
@@ -127,9 +127,10 @@ REPORTS = ("report", "study_report")
 def gather(study: Study, results: Path) -> Evidence:
     """Read what there is of a study in the folder `results`."""
     trouble: list[str] = []
-    found = status(study, results)
-    if any(entry.state != "done" for entry in found.runs):  # else nobody waits for the queue
-        trouble += found.trouble
+    folders = [results / study.selection.name / "runs" / run.scale / run.name for _, run in study.runs]
+    # a finished study has no jobs, and Slurm's client asks the network where its controller is
+    found = status(study, results, ask_slurm=not all((folder / WEIGHTS).is_file() for folder in folders))
+    trouble += found.trouble
     titles = {(run.scale, run.name): title for title, run in study.runs}
     resolved = _resolved(study)
     models = [

@@ -343,3 +343,14 @@ def test_the_command(copied, capsys):
     assert capsys.readouterr().out == "results/demo/study-partial.html: 21 of 22 jobs done\n"
     cli.main(["report", "mine.yaml", "--partial", "--output", "x/y.html"])
     assert Path("x/y.html").stat().st_size > 100_000
+
+
+def test_slurm_is_asked_only_while_a_run_is_not_finished(copied, monkeypatch):
+    """Its client asks the network, and waits where the controller does not answer."""
+    asked = []
+    monkeypatch.setattr("amorlip.monitor.queue.jobs", lambda: asked.append("squeue"))
+    evidence.gather(copied.study(), Path("results"))
+    assert asked == []
+    next(copied.results.glob("demo/runs/*/*/model.safetensors")).unlink()
+    evidence.gather(copied.study(), Path("results"))
+    assert asked == ["squeue"]

@@ -36,7 +36,7 @@ SECTIONS = {
     "benchmarks": Benchmark,
     "experiments": Experiment,
 }
-UNUSED = {"name", "overrides", "scales", "benchmark", "source", "urls", "mirror", "kind", "function"}
+UNUSED = {"name", "overrides", "scales", "benchmark", "source", "urls", "mirror", "icons", "kind", "function"}
 """Keys that choose another study, source or function."""
 
 

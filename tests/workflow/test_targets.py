@@ -42,7 +42,7 @@ def test_the_end_of_a_study_is_printed_only_for_the_whole_study(unreported):
     assert (unreported.folder / "results/demo/tables/table1.html").is_file()
     assert not (unreported.folder / "results/demo/figures").exists()
     said = unreported.snakemake()
-    assert "Report: results/demo/report.html" in said and "Time: 0:0" in said
+    assert "Report: results/demo/study.html" in said and "Time: 0:0" in said
 
 
 def test_an_experiment_may_not_have_the_name_of_a_rule():
