@@ -19,7 +19,7 @@ VISIBLE = 16
 """Least opacity of the drawing's pixels [of 255]; below it are soft shadows and smoothed edges."""
 
 CANNOT_BE_RENDERED, BLANK = "cannot be rendered", "blank"
-"""Why there is no picture of a drawing."""
+"""Reasons for which a drawing has no picture."""
 
 
 def render_all(drawings: Sequence[Drawing], folder: Path, size: int) -> list[str | None]:

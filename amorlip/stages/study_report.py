@@ -17,7 +17,8 @@ def run(settings: Mapping[str, Any], output: Path) -> None:
     """Write the report of a study in the folder `results` of the working directory.
 
     Of `settings`, the top-level configuration is used; the rest is what the study's files say, and is in the settings
-    so that a change in them makes the report anew. A file that is missing by now is said in the report, and no error.
+    so that a change in them makes the report again. A file that is missing by now is named in the report and is no
+    error.
     """
     selection = settings["selection"]
     kept = RESULTS / selection["name"] / "config.yaml"

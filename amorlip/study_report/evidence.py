@@ -227,7 +227,7 @@ def _evaluations(
 
 
 def job_state(job: Job, results: Path, study: str) -> JobState:
-    """What became of a job. A log that begins anew with each try tells the error of the last one."""
+    """What became of a job. A log that is overwritten by each try tells the error of the last one."""
     log = log_of(job, results, study)
     return JobState(job, "" if job.done else _error(log), log)
 

@@ -1,4 +1,4 @@
-"""Where each number of a run was written, and what the comment beside it says of its source."""
+"""Where each number of a run was written, and what the comment in that line says of its source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Setting:
     place: str
     """File and line; empty for a default of this package."""
     comment: str
-    """What the file says beside the number."""
+    """The comment in the line of the number."""
 
     @property
     def is_unpublished(self) -> bool:

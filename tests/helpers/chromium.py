@@ -69,7 +69,7 @@ class Page:
             time.sleep(0.05)
 
     def open(self, path: Path, *, width: int = 1280, dark: bool = False, scripts: bool = True) -> None:
-        """Load a file anew at a width, and wait until it is complete."""
+        """Load a file again at a width, and wait until it is complete."""
         self.call("Page.navigate", url="about:blank")
         self.events.clear()
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)

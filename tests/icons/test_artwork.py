@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from urllib.parse import urlparse
 
 import pandas as pd
@@ -12,14 +11,6 @@ from amorlip.common.errors import AmorlipError
 from amorlip.icons import artwork as icons
 from amorlip.icons.names import base_of
 from tests.helpers.icon_sets import THINGS, icon_source, write_package
-
-
-@pytest.fixture(scope="module")
-def artwork(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("artwork")
-    write_package(folder)
-    icons.build_artwork(icon_source(), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

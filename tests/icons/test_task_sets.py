@@ -18,14 +18,6 @@ from tests.helpers.icon_sets import icon_source, write_package
 
 
 @pytest.fixture(scope="module")
-def artwork(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("artwork")
-    write_package(folder)
-    icons.build_artwork(icon_source(), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def trained(artwork) -> set[str]:
     pictures = pd.read_parquet(artwork / icons.PICTURES)
     return set(pictures.loc[pictures["role"] == "train", "name"])

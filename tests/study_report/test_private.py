@@ -25,7 +25,7 @@ LETTERS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1,
         ("https://example.org/data/cc3m.tsv", "https://example.org/data/cc3m.tsv"),
         ("results/demo/runs/demo/clip-seed0", "results/demo/runs/demo/clip-seed0"),
         ("../elsewhere/file and ~/file", "../elsewhere/file and …/file"),
-        ("/home/alice/work/secret/file", "…/file"),
+        ("/home/alice/studies/secret/file", "…/file"),
         ("72 of 96 and/or 3/4, 120 pairs/s", "72 of 96 and/or 3/4, 120 pairs/s"),
     ],
 )
