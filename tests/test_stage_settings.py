@@ -150,6 +150,7 @@ def test_the_files_that_are_shown_are_settings() -> None:
 def test_runs_from_before_the_controls_are_not_trained_again():
     """Keys that only controls use are no part of another run's settings."""
     settings = settings_type("amorlip_l2log")
-    assert {"estimator", "memory_pairs"} & settings().model_dump().keys() == set()
+    assert {"estimator", "memory_pairs", "corpus_every_steps"} & settings().model_dump().keys() == set()
+    assert "corpus_every_steps" not in settings(estimator="memory").model_dump()
     control = settings(estimator="batch_mean").model_dump()
     assert settings(**control) == settings(estimator="batch_mean") != settings()

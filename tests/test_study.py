@@ -146,7 +146,7 @@ def test_every_layer_names_known_methods():
 
 
 BETA_0 = {"beta_max": 0}
-MEAN, MEMORY = {"estimator": "batch_mean"}, {"estimator": "memory"}
+MEAN, MEMORY, CORPUS = {"estimator": "batch_mean"}, {"estimator": "memory"}, {"estimator": "corpus"}
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,13 @@ MEAN, MEMORY = {"estimator": "batch_mean"}, {"estimator": "memory"}
         ({"recipe": {"epochs": 1}}, {"recipe": {"epochs": 1}, "settings": {"alpha": 0.5}}, "alpha"),
         ({}, {}, "nothing differs"),
         ({"settings": MEAN}, {"settings": {**MEAN, "t_online": 4, "memory_pairs": 999}}, "memory_pairs"),
+        ({"settings": MEMORY}, {"settings": {**MEMORY, "corpus_every_steps": 999}}, "nothing differs"),
+        ({"settings": CORPUS}, {"settings": {**CORPUS, "memory_pairs": 999}}, "memory_pairs"),
         ({"settings": BETA_0}, {"settings": {**BETA_0, **MEAN}}, "estimator"),
+        ({"settings": BETA_0}, {"settings": {**BETA_0, **CORPUS, "corpus_every_steps": 1}}, "corpus_every_steps"),
         ({}, {"settings": MEAN}, None),
         ({"settings": MEMORY}, {"settings": {**MEMORY, "memory_pairs": 999}}, None),
+        ({"settings": CORPUS}, {"settings": {**CORPUS, "corpus_every_steps": 1}}, None),
         ({"settings": MEAN}, {"settings": {**MEAN, "beta_max": 0.5}}, None),
         ({}, {"settings": {"alpha": 0.5}}, None),
         ({}, {"settings": {"rho": 0.5}}, None),

@@ -13,7 +13,7 @@ from amorlip.config.recipe import Recipe, pairs_per_rank
 
 NETWORK_KEYS = frozenset(AmorlipFDiv.model_fields) - {
     "beta_max", "beta_horizon_epochs", "beta_counts_from", "positive_weight", "normalizer", "estimator", "memory_pairs",
-    "amortize", "negatives", "rho", "rho_schedule",
+    "corpus_every_steps", "amortize", "negatives", "rho", "rho_schedule",
 }  # fmt: skip
 """Keys of AmorLIP that reach the loss through the networks only."""
 
@@ -37,11 +37,14 @@ def _idle_settings(settings: Section, recipe: Recipe) -> set[str]:
         if settings.beta_max == 0 or recipe.epochs == 1:  # β is 0 in the first epoch: nothing is mixed in (Eq. 12)
             idle |= {"beta_counts_from"} | ({"beta_horizon_epochs"} if settings.alpha_schedule == "constant" else set())
             if settings.normalizer == "combined":  # so λ is the batch's own Z
-                idle |= NETWORK_KEYS | {"beta_max", "beta_horizon_epochs", "estimator", "memory_pairs"}
+                idle |= NETWORK_KEYS | {"beta_max", "beta_horizon_epochs", "estimator"}
+                idle |= {"memory_pairs", "corpus_every_steps"}
         if settings.estimator != "networks":
             idle |= NETWORK_KEYS - {"target_negatives"}
         if settings.estimator != "memory":
             idle.add("memory_pairs")
+        if settings.estimator != "corpus":
+            idle.add("corpus_every_steps")
         if recipe.epochs == 1:
             idle |= {"reinitialize", "beta_max"}
         if recipe.ranks == 1:

@@ -81,13 +81,17 @@ class Amorlip(Section):
     """w_ii: weight of the pair itself in Z; the others have 1."""
     normalizer: Literal["combined", "target"] = "combined"
     """λ of stage II: `combined` is Z_comb of the batch, `target` the output of the target networks."""
-    estimator: Literal["networks", "batch_mean", "memory"] = "networks"
-    """What estimates Z. For controls, something simpler takes the place of the networks, with the same β:
-    `batch_mean` is the batch's mean log Z, the same for all its pairs; `memory` is Z of the last `memory_pairs` pairs
-    as they were when they were encoded, scaled to the size of the batch."""
+    estimator: Literal["networks", "batch_mean", "memory", "corpus"] = "networks"
+    """What estimates Z. For controls, something else takes the place of the networks, with the same β: `batch_mean` is
+    the batch's mean log Z, the same for all its pairs; `memory` is Z of the last `memory_pairs` pairs as they were when
+    they were encoded, scaled to the size of the batch; `corpus` is Z of the whole corpus, scaled in the same way, whose
+    pairs are all encoded again every `corpus_every_steps` steps: what the networks would learn at best."""
     memory_pairs: Count = 65536
     """Pairs whose features `estimator: memory` keeps, this batch's included; at most those of the corpus. Each takes
     8 bytes per dimension, also in checkpoints."""
+    corpus_every_steps: Count = 20
+    """Steps after which `estimator: corpus` encodes the corpus again, as in training; 1 is exact. Between them, it has
+    the newest features of each pair. It takes as much memory as `memory_pairs` of the corpus' size."""
     bias_init: Literal["data", "zero"] = "data"
     """Initial output bias of the networks: `data` is the mean log Z_comb of the first batch, `zero` is PyTorch's."""
     reinitialize: bool = True
@@ -116,8 +120,9 @@ class Amorlip(Section):
 
     @model_serializer(mode="wrap")
     def _without_unused_controls(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the keys of controls where networks estimate Z: runs from before these keys are not trained again."""
+        """Without unused keys of controls: runs from before these keys are not trained again."""
         unused = {"estimator", "memory_pairs"} if self.estimator == "networks" else set()
+        unused |= {"corpus_every_steps"} if self.estimator != "corpus" else set()
         return {key: value for key, value in serialize(self).items() if key not in unused}
 
 

@@ -51,6 +51,9 @@ class AmorlipObjective(base.Objective[A]):
                 )
             size = max(context.batch_size, min(settings.memory_pairs, context.samples))
             self.memory = FeatureMemory(size, context.embed_dim, context.world_size)
+        if settings.estimator == "corpus":
+            self.corpus_every_steps = settings.corpus_every_steps
+            self.memory = FeatureMemory(context.samples, context.embed_dim, context.world_size, row_of_each_pair=True)
 
     def divergence(self, log_lambda: Tensor, log_z: Tensor) -> Tensor:
         """What stage I minimizes the mean of, elementwise."""
@@ -71,9 +74,13 @@ class AmorlipObjective(base.Objective[A]):
         step = _Step(self, features)
         if self.settings.estimator == "networks":
             self._train_networks(step)
-        if self.settings.estimator == "memory":
+        if self.settings.estimator in ("memory", "corpus"):
             self.memory.add(step.image, step.text, features.sample_ids)
         return self._stage_two(step)
+
+    def take_corpus(self, image: Tensor, text: Tensor, sample_ids: Tensor) -> None:
+        """See `base.Objective`."""
+        self.memory.add(image, text, sample_ids)
 
     def _train_networks(self, step: _Step) -> None:
         """Stage I and the update of the target networks, in the steps in which they are due."""

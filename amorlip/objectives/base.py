@@ -75,6 +75,9 @@ class Objective(nn.Module, Generic[S]):
     per_sample: tuple[str, ...] = ()
     """Entries of `state_dict()` of which each rank has only its own samples' columns (see `per_sample`). The others are
     equal on all ranks."""
+    corpus_every_steps: int | None = None
+    """Steps between two times at which the objective gets the features of all pairs (`take_corpus`); None: it does not
+    need them."""
 
     def __init__(self, settings: S, context: Context) -> None:
         """Raises AmorlipError for a batch that the ranks cannot share equally, or without negatives."""
@@ -87,6 +90,12 @@ class Objective(nn.Module, Generic[S]):
 
     def start_epoch(self, epoch: int) -> None:
         """Called before the first step of `epoch`. A second call, as after a resume, changes nothing."""
+
+    def take_corpus(self, image: Tensor, text: Tensor, sample_ids: Tensor) -> None:
+        """This rank's part of a batch of the corpus, features (b, d) of the encoders as they are now, ids (b,).
+
+        Called batch by batch, on all ranks at once, before the step for which they are due.
+        """
 
     def forward(self, features: Features) -> Loss:
         """One step, in float32 or wider even under autocast."""

@@ -170,6 +170,8 @@ class Trainer:
         if within == 0:
             self.session.objective.start_epoch(epoch)
             self.journal.start_epoch()
+        if self.session.corpus is not None:
+            self.session.corpus.encode_if_due(step)
         log = (step + 1) % self.recipe.log_every_steps == 0 or step + 1 == self.session.steps
         batch, ends = batch_and_ends
         outcome = self.session.train_step(batch, text_ends=ends, step=step, epoch=epoch, log=log)

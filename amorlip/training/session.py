@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -22,6 +23,10 @@ from amorlip.training import checkpoint, rng
 from amorlip.training.distributed import World
 from amorlip.training.optim import Optimizer
 from amorlip.training.step import TrainStep
+from amorlip.training.whole_corpus import WholeCorpus
+
+PASSES_SEED = 1_000_003
+"""Added to a run's seed for passes over the whole corpus."""
 
 
 class Batches(Protocol):
@@ -49,6 +54,8 @@ class Session:
     objective: Objective
     optimizer: Optimizer
     train_step: TrainStep
+    corpus: WholeCorpus | None = None
+    """For an objective that needs the features of all pairs."""
 
     @property
     def recipe(self) -> Recipe:
@@ -105,23 +112,27 @@ def build(run: Run, shards: Path, world: World) -> Session:
     world.while_others_wait(lambda: prepare(shards), here=world.local_rank == 0)
     local = local_copy.folder(recipe.loader.local)
     model = new_model(run)
-    loader = PairLoader(
+    open_loader = partial(
+        PairLoader,
         shards,
         batch_size=recipe.batch_size,
-        epochs=recipe.epochs,
-        seed=run.seed,
         transform=train_transform(models.image_size(model), recipe.augmentation),
         tokenizer=models.tokenizer(recipe.model),
         rank=world.rank,
         world_size=world.size,
-        workers=recipe.loader.workers,
         shuffle_window=recipe.loader.shuffle_window,
         local=local,
         prepared=True,
     )
+    loader = open_loader(epochs=recipe.epochs, seed=run.seed, workers=recipe.loader.workers)
     if local is not None and world.local_rank == 0:
         local_copy.start(shards, local)
-    return put_together(run, model, loader, world)
+    parts = put_together(run, model, loader, world)
+    if (every := parts.objective.corpus_every_steps) is None:
+        return parts
+    # another seed, so that a pair's crop is not the one of its next step; in this process, as passes are short
+    passes = open_loader(epochs=1 + parts.steps // every, seed=run.seed + PASSES_SEED, workers=0)
+    return replace(parts, corpus=WholeCorpus(passes, parts.train_step, parts.objective, world))
 
 
 def put_together(run: Run, model: CLIP, loader: Batches, world: World) -> Session:

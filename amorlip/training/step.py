@@ -132,12 +132,25 @@ class TrainStep:
             image_BD, text_BD = self.wrapped(images, tokens, ends)
             loss, diagnostics = self._differentiate(image_BD, text_BD, facts)
         else:
-            parts_of_ends = [None] * (len(images) // self.micro) if ends is None else ends.reshape(-1, self.micro)
-            parts = list(zip(images.split(self.micro), tokens.split(self.micro), parts_of_ends, strict=True))
-            loss, diagnostics = self._in_parts(parts, facts)
+            loss, diagnostics = self._in_parts(self._parts(batch, ends), facts)
         update = self.optimizer.update(loss, facts["step"])
         self.statistics.restore(statistics, unless=update.applied)
         return Outcome(update, diagnostics)
+
+    def encode(self, batch: Batch, text_ends: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
+        """Features (B, D) of images and texts of `batch`, which is on the device, in the parts of a training step."""
+        return self._encode(self._parts(batch, text_ends))
+
+    def _encode(self, parts: list[Part]) -> tuple[Tensor, Tensor]:
+        image_BD, text_BD = (
+            torch.cat(side_MD) for side_MD in zip(*(self.encoders(*part) for part in parts), strict=True)
+        )
+        return image_BD, text_BD
+
+    def _parts(self, batch: Batch, ends: np.ndarray | None) -> list[Part]:
+        pairs = self.micro or len(batch.images)
+        parts_of_ends = [None] * (len(batch.images) // pairs) if ends is None else ends.reshape(-1, pairs)
+        return list(zip(batch.images.split(pairs), batch.tokens.split(pairs), parts_of_ends, strict=True))
 
     def _in_parts(self, parts: list[Part], facts: BatchFacts) -> tuple[Tensor, dict[str, Tensor]]:
         """Features of the whole batch first, without graph; then each part again, with the gradient of its features.
@@ -146,8 +159,7 @@ class TrainStep:
         and only the second pass updates its running ones.
         """
         with torch.no_grad(), frozen_running_statistics(self.encoders):
-            cached = [self.encoders(*part_M) for part_M in parts]
-        image_BD, text_BD = (torch.cat(side_MD).requires_grad_() for side_MD in zip(*cached, strict=True))
+            image_BD, text_BD = (features_BD.requires_grad_() for features_BD in self._encode(parts))
         loss, diagnostics = self._differentiate(image_BD, text_BD, facts)
         assert image_BD.grad is not None and text_BD.grad is not None  # every loss depends on all features
         sizes = [len(images_M) for images_M, *_ in parts]

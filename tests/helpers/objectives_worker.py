@@ -28,6 +28,7 @@ CASES = {
     "l2log_negatives": ("amorlip_l2log", {"beta_horizon_epochs": 2, "amortize": "negatives"}),
     "batch_mean": ("amorlip_l2log", {"beta_horizon_epochs": 2, "estimator": "batch_mean"}),
     "memory": ("amorlip_l2log", {"beta_horizon_epochs": 2, "estimator": "memory", "memory_pairs": 60}),
+    "corpus": ("amorlip_l2log", {"beta_horizon_epochs": 2, "estimator": "corpus"}),
     "kl": ("amorlip_fdiv", {"beta_horizon_epochs": 2, "fdiv_reduction": "release"}),
     "js": ("amorlip_fdiv", {"beta_horizon_epochs": 2, "divergence": "js"}),
     "local": ("amorlip_l2log", {"negatives": "local", "t_online": 2, "beta_horizon_epochs": 2}),

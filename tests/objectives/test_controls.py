@@ -1,4 +1,4 @@
-"""AmorLIP with something simpler in place of its networks: the batch's mean log Z, and a memory of past features."""
+"""AmorLIP with something else in place of its networks: the mean log Z, a memory of past features, the whole corpus."""
 
 from __future__ import annotations
 
@@ -109,3 +109,56 @@ def test_memory_holds_at_most_the_corpus():
 def test_memory_must_hold_a_batch():
     with pytest.raises(AmorlipError, match="memory_pairs is 23; it must hold at least a batch .24."):
         run(1, estimator="memory", memory_pairs=23)
+
+
+@pytest.mark.parametrize("normalizer", ["combined", "target"])
+def test_corpus_estimates_z_over_all_pairs_with_the_newest_features_of_each(normalizer):
+    """Ids have gaps, passes come between steps, and a step's own features replace those of the last pass."""
+    settings = {"estimator": "corpus", "normalizer": normalizer, "beta_horizon_epochs": 2}
+    objective = registry.create("amorlip_l2log", settings, reference.make_context(samples=1000)).double()
+    assert objective.corpus_every_steps == 20
+    ids = torch.arange(0, 192, 2)
+    newest = {}
+    for step in range(7):
+        if step % 5 == 0:
+            objective.start_epoch(step // 5)
+        if step in (0, 4):
+            for part in ids.split(BATCH):
+                features = reference.make_features(seed=100 + step + int(part[0]))
+                objective.take_corpus(features.image_features, features.text_features, part)
+                _note(newest, features, part)
+        features = reference.make_features(seed=step)
+        features.step, features.epoch, features.log = step, step // 5, True
+        features.sample_ids = ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(step))[:BATCH]]
+        _note(newest, features, features.sample_ids)
+        loss = objective(features)
+    log_lambda = _log_z_of_corpus(newest, features)
+    log_z = reference.log_partitions(features, 1e-3).detach()
+    error = float((log_lambda - log_z).square().mean())
+    assert float(loss.diagnostics["log_z_error"]) == pytest.approx(error, rel=1e-6)  # the memory is float32
+    if normalizer == "combined":
+        log_lambda = (0.4 * log_lambda.exp() + 0.6 * log_z.exp()).log()
+    found = reference.gradients(loss.loss, features)
+    assert reference.error(found, expected_gradients(features, log_lambda)) < 1e-6
+
+
+def _note(newest, features, ids):
+    sides = features.image_features.detach(), features.text_features.detach()
+    newest.update({int(sample): pair for sample, *pair in zip(ids, *sides, strict=True)})
+
+
+def _log_z_of_corpus(newest, features):
+    """log Z over all other pairs, scaled to B - 1, plus the pair's own term."""
+    own = 1e-3 * reference.logits(features).detach().diagonal().exp()
+    sums = torch.empty(2, BATCH, dtype=torch.float64)
+    for row, sample in enumerate(features.sample_ids.tolist()):
+        others = [pair for other, pair in newest.items() if other != sample]
+        for side, query in enumerate((features.image_features[row], features.text_features[row])):
+            keys = torch.stack([pair[1 - side] for pair in others])
+            sums[side, row] = (features.logit_scale.detach() * keys @ query.detach()).exp().mean() * (BATCH - 1)
+    return (sums + own).log()
+
+
+def test_other_methods_need_no_features_of_the_corpus():
+    for name, settings in [("clip", {}), ("amorlip_l2log", {}), ("amorlip_l2log", {"estimator": "memory"})]:
+        assert registry.create(name, settings, reference.make_context(samples=1000)).corpus_every_steps is None

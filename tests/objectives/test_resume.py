@@ -22,6 +22,7 @@ CASES = [
     ("amorlip_l2log", {"reinitialize": False, "amortize": "negatives"}),
     ("amorlip_l2log", {"estimator": "batch_mean"}),
     ("amorlip_l2log", {"estimator": "memory", "memory_pairs": 60}),
+    ("amorlip_l2log", {"estimator": "corpus"}),
     ("amorlip_fdiv", {"divergence": "js"}),
 ]
 
