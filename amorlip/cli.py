@@ -175,13 +175,16 @@ def classify(model: Path, names: str, template: list[str] | None, pictures: list
         print(f"{picture}: {', '.join(f'{name} {probability:.1%}' for name, probability in ranked)}")
 
 
-def bench(what: str, output: Path, tiny: bool, cases: list[str] | None) -> None:
-    """Measure time and memory next to other projects' code; write a JSON file and a Markdown table."""
+def bench(what: str, output: Path, tiny: bool, cases: list[str] | None, run: Path | None) -> None:
+    """Measure time and memory next to other code, or what can be known of log Z; write a JSON and a Markdown file."""
     measuring = importlib.import_module(f"amorlip.bench.{what.replace('-', '_')}")
     table = output / f"{what}.md"
     if tiny and what not in TINY_BENCHES:
         raise AmorlipError(f"--tiny is an option of {' and '.join(f'`amorlip bench {one}`' for one in TINY_BENCHES)}")
-    measuring.run(output / f"{what}.json", table, only=cases, **({"tiny": True} if tiny else {}))
+    if (run is None) == (what == "log-z"):
+        raise AmorlipError("--run FOLDER, a finished run, is needed by `amorlip bench log-z`, and by no other")
+    given = ({"tiny": True} if tiny else {}) | ({} if run is None else {"folder": run})
+    measuring.run(output / f"{what}.json", table, only=cases, **given)
     print(table.read_text(encoding="utf-8"), end="")
 
 
@@ -310,7 +313,7 @@ STAGES = {
 `?` marks an option that this command does not need, though others do."""
 
 TINY_BENCHES = ["train", "paper-table2"]
-BENCHES = ["evaluation", "loader", "objectives", "paper-table2", "scaling", "train"]
+BENCHES = ["evaluation", "loader", "log-z", "objectives", "paper-table2", "scaling", "train"]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -356,9 +359,9 @@ def parser() -> argparse.ArgumentParser:
         "--template", action="append", help="prompt with {c} in place of the name; may be given again"
     )
     classifying.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="picture to classify")
-    add("bench", str(bench.__doc__), "output tiny cases", bench).add_argument(
-        "what", choices=BENCHES, help="what to measure"
-    )
+    benching = add("bench", str(bench.__doc__), "output tiny cases", bench)
+    benching.add_argument("what", choices=BENCHES, help="what to measure")
+    benching.add_argument("--run", type=Path, help="for log-z: a finished run, results/STUDY/runs/SCALE/RUN")
     add("check", str(check.__doc__), "output tiny cases", check).add_argument(
         "what", choices=["gpu"], help="what to check"
     )
