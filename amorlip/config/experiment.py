@@ -67,6 +67,8 @@ class Heads(Section):
     """Over the column of `cost`."""
     cost: str | None = None
     """Of the column of `cost`; null: its quantity."""
+    seed_tests: str = "Difference from"
+    """Over the columns of `seed_tests`, before the title of the `baseline` method."""
     ours: str = "Measured here"
     """Of the first view, where there are three."""
     published: str = "Published"
@@ -96,6 +98,9 @@ class Comparison(Section):
     best_of: list[BestOf] = []
     """Rows that show the best of several methods, with a note that names it. Methods that the study does not have are
     left out."""
+    seed_tests: bool = False
+    """With several seeds, add columns: each row's difference from the `baseline` in the last column, seed by seed, with
+    its 95% interval, and p-values of Student's test."""
     notes: list[str] = []
     """Sentences to add under the table."""
     heads: Heads = Heads()

@@ -11,7 +11,7 @@ from amorlip.config.benchmark import Benchmark
 from amorlip.config.display import RunLabel, TableSettings
 from amorlip.config.experiment import Comparison
 from amorlip.config.selection import EXTERNAL
-from amorlip.reporting import best_of, cost, cost_column, notes, views
+from amorlip.reporting import best_of, cost, cost_column, notes, seed_tests, views
 from amorlip.reporting.evaluations import (
     Summary,
     chance,
@@ -66,6 +66,8 @@ def comparison(name: str, settings: TableSettings, options: Comparison) -> tuple
         heads=(options.heads.scale, options.heads.method),
     )  # fmt: skip
     table = _tidy(measured, summary, guessing)
+    if options.seed_tests:
+        table, layout = seed_tests.add(table, layout, settings, measured, columns[-1], options.heads)
     if options.cost is not None:
         table, layout = cost_column.add(table, layout, settings, options.cost, options)
     on_published = [

@@ -43,6 +43,22 @@ def mean_ranks(scores: np.ndarray) -> np.ndarray:
     return stats.rankdata(-scores, axis=1).mean(axis=0)
 
 
+def paired_t(differences: np.ndarray | Sequence[float]) -> tuple[float, float, float]:
+    """Ends of the 95% interval of the mean of `differences` (n,), and the p-value that it is 0, by Student's test.
+
+    NaN for fewer than two; where all are equal, the interval is a point.
+    """
+    from scipy import stats
+
+    if len(differences) < 2:
+        return float("nan"), float("nan"), float("nan")
+    mean, error = float(np.mean(differences)), float(stats.sem(differences))
+    if error == 0:
+        return mean, mean, float(mean == 0)
+    half = error * float(stats.t.ppf(1 - LEVEL / 2, len(differences) - 1))
+    return mean - half, mean + half, float(stats.ttest_1samp(differences, 0).pvalue)
+
+
 def sign_test(better: int, worse: int) -> float:
     """p-value that a sample is as often better as worse, exactly; 1 where no sample differs."""
     from scipy import stats
