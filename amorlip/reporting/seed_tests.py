@@ -63,11 +63,12 @@ def _with_columns(layout: Layout, settings: TableSettings, tested: pd.DataFrame,
     titles = {key[1:]: group[0].title for key, group in by_row(settings.runs).items()}
     followed = titles.get((baseline, ""), baseline)
 
+    numbers = dict(zip(tested.index, tested[FIELDS].to_numpy(dtype=float).tolist(), strict=True))
+
     def cells(row: Row) -> list[Cell]:
-        is_tested = row.kind == "measured" and row.key in tested.index
-        if row.key is None or not is_tested or row.key[1:] == (baseline, ""):
+        if row.kind != "measured" or row.key not in numbers or row.key[1:] == (baseline, ""):
             return [Cell(), Cell(), Cell()]
-        difference, low, high, p, corrected = tested.loc[[row.key], FIELDS].to_numpy(dtype=float)[0].tolist()
+        difference, low, high, p, corrected = numbers[row.key]
         spread = "" if math.isnan(high) else f"{(high - low) / 2:.{DECIMALS}f}"
         mean = Cell(views.signed(difference, DECIMALS, MISSING), spread, value=difference)
         return [mean, _p(p), _p(corrected)]
