@@ -157,7 +157,8 @@ class Recipe(Section):
     checkpoint_every_steps: Annotated[Count, Affects.NOTHING] = 1000
     """Steps between checkpoints (one more is written at the end of each epoch)."""
     checkpoint_every_minutes: Annotated[Count, Affects.NOTHING] = 10
-    """Longest time between checkpoints [min]: what a run that is killed without a signal loses at most."""
+    """Longest time between checkpoints [min]: what a run that is killed without a signal loses at most, besides
+    the time of one write."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """If a loss or gradient is not finite: `stop` at the next logging window, or `skip` the step and count it."""
     epoch_tasks: list[str] = []

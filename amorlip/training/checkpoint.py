@@ -6,9 +6,10 @@ import hashlib
 import json
 import logging
 import pickle
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -56,10 +57,11 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._abandoned = threading.Event()
 
     def save_part(self, step: int, rank: int, state: dict[str, Any]) -> str:
         """Write what this rank alone knows of the state after `step` steps; returns the file's checksum."""
-        return _write_file(state, self._part(step, rank))
+        return self._write(state, self._part(step, rank))
 
     def save(self, step: int, state: dict[str, Any], parts: Sequence[str] = ()) -> None:
         """Write the state after `step` steps, then delete all but the newest two.
@@ -67,7 +69,7 @@ class Checkpoints:
         `parts`: the checksums of the ranks' own files, which are written before.
         """
         path = self._path(step)
-        record = {"step": step, "sha256": _write_file(state, path)}
+        record = {"step": step, "sha256": self._write(state, path)}
         # a kill in between leaves weights without a checksum, which do not count
         files.write_json(path.with_suffix(".json"), record | ({"parts": list(parts)} if parts else {}))
         for old in self._steps()[:-KEPT]:
@@ -109,6 +111,17 @@ class Checkpoints:
             if not (self.folder / f"{path.stem.partition(PART)[0]}.json").exists():
                 path.unlink()
 
+    def abandon(self) -> None:
+        """What another thread is saving ends at once with KeyboardInterrupt, and so does all that is saved later."""
+        self._abandoned.set()
+
+    def _write(self, state: dict[str, Any], path: Path) -> str:
+        """Write it whole or not at all; returns its checksum."""
+        with files.atomic_path(path) as temporary, temporary.open("wb") as file:
+            hashed = _HashedFile(file, self._abandoned)
+            _write(state, hashed)
+            return hashed.digest.hexdigest()
+
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.pt"
 
@@ -128,11 +141,23 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
-def _write_file(state: dict[str, Any], path: Path) -> str:
-    """Write it whole or not at all; returns its checksum."""
-    with files.atomic_path(path) as temporary:
-        _write(state, temporary)
-        return files.sha256(temporary)
+class _HashedFile:
+    """A file that only grows, with the checksum of what was written: torch.save neither seeks nor reads.
+
+    It has no method for that, so a version of PyTorch that does would fail.
+    """
+
+    def __init__(self, file: IO[bytes], abandoned: threading.Event) -> None:
+        self.file, self.abandoned, self.digest = file, abandoned, hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> int:
+        if self.abandoned.is_set():
+            raise KeyboardInterrupt
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def _require_digest(path: Path, expected: str) -> None:
@@ -140,15 +165,14 @@ def _require_digest(path: Path, expected: str) -> None:
         raise ValueError(f"the checksum of {path.name} differs from the one in the .json")
 
 
-def _write(state: dict[str, Any], path: Path) -> None:
-    with path.open("wb") as file:  # given a path, torch hides the error of a full disk
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:
-            # after Ctrl-C torch still closes its archive, finds it too short and reports that instead
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None
-            raise
+def _write(state: dict[str, Any], file: _HashedFile) -> None:
+    try:
+        torch.save(state, cast(IO[bytes], file))  # given a path, torch hides the error of a full disk
+    except RuntimeError as error:
+        # after Ctrl-C torch still closes its archive, finds it too short and reports that instead
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def require_finite(state: dict[str, Any], what: str, step: int) -> None:

@@ -30,6 +30,7 @@ from amorlip.training import (
     towers,
     transfer,
 )
+from amorlip.training.checkpoint_writer import CheckpointWriter
 from amorlip.training.journal import Journal
 from amorlip.training.limit import Limit
 from amorlip.training.records import LOG
@@ -90,7 +91,8 @@ def train(
                 towers.compile_into(output / "compiled")
             trainer = Trainer(session.build(run, shards, world), output, task_folders, limit or Limit())
             try:
-                trainer.train(request)
+                with trainer.writer:
+                    trainer.train(request)
                 trainer.write_results()
             finally:
                 trainer.journal.close()
@@ -111,6 +113,7 @@ class Trainer:
         self.kept_inputs: dict[str, KeptInputs] = {}
         key = checkpoint.key(parts.run, parts.loader.digest, models.architecture(self.recipe.model))
         self.checkpoints = checkpoint.Checkpoints(output / "checkpoints" / key)
+        self.writer = CheckpointWriter(self.checkpoints, self.world.device)
         self.step, state = self._newest()
         if state is not None:
             self._restore(state)
@@ -127,6 +130,7 @@ class Trainer:
             self._finish_epoch()
         batches = transfer.to_device(self._batches(), self.world.device, self.session.train_step.text_ends)
         for step, batch in enumerate(batches, start=self.step):
+            self.writer.check()
             self._train_on(batch, step)
             due = self.world.largest(self._due(request))
             if due:
@@ -135,17 +139,24 @@ class Trainer:
                 self._leave(request)
             if self._epoch_ends():
                 self._finish_epoch()
+        self._finish_save()
 
     def _due(self, request: StopRequest) -> int:
         """What this rank would do now, after a step: nothing (0), SAVE or LEAVE."""
         epoch_ends = self._epoch_ends()
-        if request.reason is None and self.limit.is_near(self.slowest_evaluation_s if epoch_ends else 0.0):
+        self.limit.note_save(self.writer.seconds)
+        if request.reason is None and self.limit.is_near(self._seconds_before_the_next_save(epoch_ends)):
             request.reason = "the job's time limit is near"
         if request.reason:
             return LEAVE
         elapsed_s = time.monotonic() - self.saved_at
         steps, minutes = self.recipe.checkpoint_every_steps, self.recipe.checkpoint_every_minutes
         return SAVE if epoch_ends or self.step % steps == 0 or elapsed_s >= 60 * minutes else 0
+
+    def _seconds_before_the_next_save(self, epoch_ends: bool) -> float:
+        """How long what comes first may take: the end of the save that is under way, and an evaluation."""
+        under_way = self.limit.slowest_save_s if self.writer.is_busy else 0.0
+        return under_way + (self.slowest_evaluation_s if epoch_ends else 0.0)
 
     def _epoch_ends(self) -> bool:
         return self.step % self.steps_per_epoch == 0
@@ -214,18 +225,21 @@ class Trainer:
         return score.evaluate(encoder, task, folder).metrics
 
     def _save(self) -> None:
-        """A checkpoint of the current step, from rank 0."""
-        begun = time.monotonic()
+        """A checkpoint of the current step, which rank 0 writes while training goes on. All ranks call it."""
         with self.journal.paused():
             self.journal.require_healthy()
+            self._finish_save()
+            begun = time.monotonic()
             state = {"session": self.session.state_dict(self.step), "journal": self.journal.state_dict()}
-            # if another rank ended meanwhile, torchrun would end the one that writes
             parts = self._save_parts()
-            self.world.while_others_wait(
-                lambda: self.checkpoints.save(self.step, state, parts), here=self.world.is_main
-            )
+            if self.world.is_main:
+                self.writer.start(self.step, state, parts, since=begun)
         self.saved_at = time.monotonic()
-        self.limit.note_save(self.saved_at - begun)
+
+    def _finish_save(self) -> None:
+        """Wait until the last checkpoint is on the disk. All ranks call it."""
+        # if another rank ended meanwhile, torchrun would end the one that writes
+        self.world.while_others_wait(self.writer.wait, here=self.world.is_main)
 
     def _save_parts(self) -> list[str]:
         """What ranks know alone, each by its own rank; the checksums of these files, by rank."""
@@ -276,6 +290,7 @@ class Trainer:
             ) from error
 
     def _leave(self, request: StopRequest) -> None:
+        self._finish_save()
         logger.info(
             "%s: stopped after step %d of %d with a checkpoint (exit code %d); start again to resume",
             request.reason or "a signal to another rank",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import random
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -170,7 +172,35 @@ def die_in_export() -> None:
     results.models.export = export
 
 
+def die_while_training_goes_on(call: int) -> Callable[[], None]:
+    """In the child, SIGKILL at the end of the step after write number `call` has begun, when half is on the disk."""
+
+    def prepare() -> None:
+        save, train_on, calls, half_written = torch.save, loop.Trainer._train_on, itertools.count(1), threading.Event()
+
+        def half(state, file):
+            if next(calls) < call:
+                return save(state, file)
+            write_half(state, file)
+            half_written.set()
+            threading.Event().wait()
+
+        def step_and_die(self, batch, step):
+            is_last = len(started) == call and half_written.wait(60)
+            train_on(self, batch, step)
+            if is_last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        started, start = [], loop.CheckpointWriter.start
+        loop.CheckpointWriter.start = lambda *given, **options: (start(*given, **options), started.append(given))
+        torch.save, loop.Trainer._train_on = half, step_and_die
+
+    return prepare
+
+
 MOMENTS = {
+    "a step is trained while the checkpoint before it is half written": lambda: die_while_training_goes_on(2),
+    "the end of an epoch is recorded, its checkpoint is half written": lambda: die_while_training_goes_on(3),
     "the checkpoint is half written": lambda: die_at(torch, "save", 3, write_half),
     "it is written, its digest is not": lambda: die_at(checkpoint.files, "write_json", 3),
     "an old one has lost its digest": lambda: die_at(Checkpoints, "_delete", 1, lose_digest),
