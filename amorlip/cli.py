@@ -175,16 +175,19 @@ def classify(model: Path, names: str, template: list[str] | None, pictures: list
         print(f"{picture}: {', '.join(f'{name} {probability:.1%}' for name, probability in ranked)}")
 
 
-def bench(what: str, output: Path, tiny: bool, cases: list[str] | None, run: Path | None) -> None:
+def bench(what: str, output: Path, tiny: bool, cases: list[str] | None, run: Path | None, peer: Path | None) -> None:
     """Measure time and memory next to other code, or what can be known of log Z; write a JSON and a Markdown file."""
     measuring = importlib.import_module(f"amorlip.bench.{what.replace('-', '_')}")
     table = output / f"{what}.md"
-    if tiny and what not in TINY_BENCHES:
-        raise AmorlipError(f"--tiny is an option of {' and '.join(f'`amorlip bench {one}`' for one in TINY_BENCHES)}")
+    for option, given in (("--tiny", tiny), ("--peer", peer)):
+        if given and what not in STEP_BENCHES:
+            listed = " and ".join(f"`amorlip bench {one}`" for one in STEP_BENCHES)
+            raise AmorlipError(f"{option} is an option of {listed}")
     if (run is None) == (what == "log-z"):
         raise AmorlipError("--run FOLDER, a finished run, is needed by `amorlip bench log-z`, and by no other")
-    given = ({"tiny": True} if tiny else {}) | ({} if run is None else {"folder": run})
-    measuring.run(output / f"{what}.json", table, only=cases, **given)
+    values = {"tiny": tiny or None, "folder": run, "checkout": peer}
+    options = {name: value for name, value in values.items() if value is not None}
+    measuring.run(output / f"{what}.json", table, only=cases, **options)
     print(table.read_text(encoding="utf-8"), end="")
 
 
@@ -280,6 +283,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "required": False,
         "help": "measure only these cases; * in a name stands for any text, as in 'medium/*'",
     },
+    "peer": {
+        "type": Path,
+        "required": False,
+        "help": "folder with a checkout of the AmorLIP authors' release, which is timed in the same run",
+    },
     "check": {"action": "store_true", "required": False, "help": "write nothing; exit with 1 if a file is out of date"},
 }
 STAGES = {
@@ -312,7 +320,7 @@ STAGES = {
 """Rule → what it does, and the options of its command. Without an option, the configuration's value is used.
 `?` marks an option that this command does not need, though others do."""
 
-TINY_BENCHES = ["train", "paper-table2"]
+STEP_BENCHES = ["train", "paper-table2"]
 BENCHES = ["evaluation", "loader", "log-z", "objectives", "paper-table2", "scaling", "train"]
 
 
@@ -359,7 +367,7 @@ def parser() -> argparse.ArgumentParser:
         "--template", action="append", help="prompt with {c} in place of the name; may be given again"
     )
     classifying.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="picture to classify")
-    benching = add("bench", str(bench.__doc__), "output tiny cases", bench)
+    benching = add("bench", str(bench.__doc__), "output tiny cases peer", bench)
     benching.add_argument("what", choices=BENCHES, help="what to measure")
     benching.add_argument("--run", type=Path, help="for log-z: a finished run, results/STUDY/runs/SCALE/RUN")
     add("check", str(check.__doc__), "output tiny cases", check).add_argument(

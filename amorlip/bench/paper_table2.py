@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from amorlip.bench import report, steps, train
+from amorlip.bench import peer, report, steps, train
 from amorlip.bench.report import Column
 from amorlip.bench.train import ROOT, Case
 from amorlip.common.files import write_json, write_text
 from amorlip.config.run import Run
 from amorlip.study import load_study
-from amorlip.training.records import CostRecord
+from amorlip.training.records import CostRecord, PeerRecord
 
 EXPERIMENTS = ("table2a", "table2b")
 STEPS = 32
@@ -45,16 +45,24 @@ def paper_runs() -> list[Run]:
 
 
 def run(
-    output_json: Path, output_md: Path, *, tiny: bool = False, only: Sequence[str] | None = None, rounds: int = 3
+    output_json: Path,
+    output_md: Path,
+    *,
+    tiny: bool = False,
+    only: Sequence[str] | None = None,
+    rounds: int = 3,
+    checkout: Path | None = None,
 ) -> list[CostRecord]:
     """Measure, and write both files after each row.
 
     `tiny`: with the demo's model and batches of 16. `only`: patterns of rows (`VARIANT`, or `default`) to measure.
+    `checkout`: of the AmorLIP authors' release, which is then measured for each row, too.
 
-    Raises AmorlipError at the end if rows failed, naming them; if CLIP fails, at once.
+    Raises AmorlipError at the end if rows failed, naming them; at once if CLIP fails or `checkout` is none of it.
     """
     clip, *others = (train.tiny(run) if tiny else run for run in paper_runs())
     todo = report.selected(others, [_name(run) for run in others], only)
+    release = checkout and peer.checked(checkout, todo)
     found: list[CostRecord] = []
     failures = report.Failures()
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,14 +74,22 @@ def run(
         found.append(_record(clip, before, before))
         for number, run in enumerate(todo, start=1):
             with failures.noted(_name(run)):
-                here, after = timing(run), timing(clip)
-                found.append(_record(run, here, _between(before, after)))
+                here, released = timing(run), None
+                if release:
+                    with failures.noted(f"{_name(run)} compared with the release"):
+                        released, here = peer.compare(release, run, STEPS, rounds, here, partial(timing, run))
+                after = timing(clip)
+                found.append(_record(run, here, before.middle(after), released))
                 before = after
-                over = found[-1].step_time_over_clip
-                report.progress(number, len(todo), f"{_name(run)}: {over:+.2f}% of CLIP's step")
+                report.progress(number, len(todo), _progress(run, found[-1]))
             _write(found, clip.recipe.batch_size, output_json, output_md)
     failures.report(output_json)
     return found
+
+
+def _progress(run: Run, record: CostRecord) -> str:
+    speed = f", {record.peer.ratio:.2f} × the release" if record.peer else ""
+    return f"{_name(run)}: {record.step_time_over_clip:+.2f}% of CLIP's step{speed}"
 
 
 def _row(run: Run) -> tuple[str, str, str]:
@@ -84,12 +100,7 @@ def _name(run: Run) -> str:
     return run.variant or "default"
 
 
-def _between(one: steps.Timing, other: steps.Timing) -> steps.Timing:
-    """CLIP's time and memory in the middle of two measurements."""
-    return replace(one, step_ms=(one.step_ms + other.step_ms) / 2, peak_mib=(one.peak_mib + other.peak_mib) / 2)
-
-
-def _record(run: Run, timing: steps.Timing, clip: steps.Timing) -> CostRecord:
+def _record(run: Run, timing: steps.Timing, clip: steps.Timing, released: PeerRecord | None = None) -> CostRecord:
     return CostRecord(
         scale=run.scale,
         method=run.method,
@@ -99,11 +110,17 @@ def _record(run: Run, timing: steps.Timing, clip: steps.Timing) -> CostRecord:
         peak_memory_mib=timing.peak_mib,
         step_time_over_clip=100 * (timing.step_ms / clip.step_ms - 1),
         memory_over_clip=100 * (timing.peak_mib / clip.peak_mib - 1),
+        peer=released,
     )
 
 
 def _write(found: list[CostRecord], batch: int, output_json: Path, output_md: Path) -> None:
-    records = [record.model_dump() for record in found]
-    write_json(output_json, records)
-    rows = [{**record, "row": f"{record['method']} {record['variant'] or ''}", "batch": batch} for record in records]
-    write_text(output_md, report.markdown(f"{HEADING}\n{report.machine()}", COLUMNS, rows))
+    write_json(output_json, [record.model_dump() for record in found])
+    rows = [{**r.model_dump(), "row": f"{r.method} {r.variant or ''}", "batch": batch} for r in found]
+    released = [
+        {"case": row["row"], "device": r.device, "batch": batch, **r.peer.model_dump()}
+        for row, r in zip(rows, found, strict=True)
+        if r.peer
+    ]
+    table = report.markdown(f"{HEADING}\n{report.machine()}", COLUMNS, rows)
+    write_text(output_md, table + peer.markdown(released))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
@@ -51,6 +51,11 @@ class Timing:
     device: str
     text_positions: float
     """Positions of a text that are computed, on average: without its padding, or the whole context."""
+
+    def middle(self, other: Timing) -> Timing:
+        """With the time of a step and the peak memory in the middle of this and another measurement of the same."""
+        step_ms, peak_mib = (self.step_ms + other.step_ms) / 2, (self.peak_mib + other.peak_mib) / 2
+        return replace(self, step_ms=step_ms, peak_mib=peak_mib)
 
 
 class SyntheticPairs:

@@ -7,11 +7,9 @@ affected by the memory, compiled code or settings of another.
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 
 import torch
 
-from amorlip.bench import eager, report, steps
+from amorlip.bench import eager, peer, processes, report, steps
 from amorlip.bench.report import Column
 from amorlip.common import devices
 from amorlip.common.errors import AmorlipError
@@ -199,26 +197,29 @@ def run(
     cases: list[Case] | None = None,
     compare_rounds: int = 9,
     only: Sequence[str] | None = None,
-) -> list[Result | Comparison]:
+    checkout: Path | None = None,
+) -> list[Result | Comparison | dict[str, Any]]:
     """Measure, and write both files after each case.
 
     `cases`: by default those for this machine, or with `tiny` those for a GPU at a small size. The comparison with the
     plain loop is made on a CPU and on shards only: `compare_rounds` alternating rounds, 0 for none. `only`: patterns of
-    the names of cases to measure.
+    the names of cases to measure. `checkout`: of the AmorLIP authors' release, to compare with the cases that it has.
 
-    Raises AmorlipError at the end if cases failed, naming them.
+    Raises AmorlipError at the end if cases failed, naming them; at once if `checkout` is no such checkout.
     """
     on_gpu = devices.best().type == "cuda"
     every = cases or (tiny_cases() if tiny else gpu_cases() if on_gpu else cpu_cases())
     todo = report.selected(every, [case.name for case in every], only)
-    compared = [case for case in todo if case.shards and not on_gpu and case.run.method in ("clip", AMORLIP)]
+    plain = [case for case in todo if case.shards and not on_gpu and case.run.method in ("clip", AMORLIP)]
     results: list[Result] = []
     comparisons: list[Comparison] = []
+    released: list[dict[str, Any]] = []
     failures = report.Failures()
+    release = checkout and peer.checked(checkout, [case.run for case in todo])
 
     def write() -> None:
-        write_json(output_json, [asdict(result) for result in [*results, *comparisons]])
-        write_text(output_md, _markdown(results, comparisons))
+        write_json(output_json, [*(asdict(result) for result in [*results, *comparisons]), *released])
+        write_text(output_md, _markdown(results, comparisons, released))
 
     with tempfile.TemporaryDirectory() as scratch:
         for number, case in enumerate(todo, start=1):
@@ -226,22 +227,27 @@ def run(
                 results.append(_measure(case, Path(scratch), results))
                 report.progress(number, len(todo), f"{case.name}: {results[-1].images_per_s:.0f} images/s")
             write()
-        for number, case in enumerate(compared if compare_rounds else [], start=1):
+            if release and peer.has(case.run):
+                with failures.noted(f"{case.name} compared with the release"):
+                    released.append(_compare_with_release(case, Path(scratch), release))
+                    report.progress(number, len(todo), f"{case.name}: {released[-1]['ratio']:.2f} × the release")
+                write()
+        for number, case in enumerate(plain if compare_rounds else [], start=1):
             with failures.noted(f"{case.name} compared with a plain loop"):
                 comparisons.append(_compare(case, Path(scratch), compare_rounds))
-                report.progress(number, len(compared), f"{case.name}: {comparisons[-1].ratio:.2f} × a plain loop")
+                report.progress(number, len(plain), f"{case.name}: {comparisons[-1].ratio:.2f} × a plain loop")
             write()
     failures.report(output_json)
-    return [*results, *comparisons]
+    return [*results, *comparisons, *released]
 
 
-def _markdown(results: list[Result], comparisons: list[Comparison]) -> str:
+def _markdown(results: list[Result], comparisons: list[Comparison], released: list[dict[str, Any]]) -> str:
     rows = [{**asdict(r), **{key: _shown(key, getattr(r, key)) for key in RATIOS}} for r in results]
     text = report.markdown(f"{HEADING}\n{report.machine()}", COLUMNS, rows)
     if comparisons:
         table = report.markdown(COMPARISON_HEADING, COMPARISON_COLUMNS, [asdict(c) for c in comparisons])
         text = f"{text}\n{table}"
-    return text
+    return text + peer.markdown(released)
 
 
 RATIOS = {"utilization": "{:.1%}", "over_clip_ms": "{:.1f}", "over_clip": "{:.1%}"}
@@ -283,17 +289,17 @@ def _measure(case: Case, scratch: Path, before: list[Result]) -> Result:
 
 def timing_of(case: Case, scratch: Path) -> steps.Timing:
     """Measure the steps of `case` in a new process; `scratch` keeps what is compiled, for the next one."""
-    with _process(_measure_there, case, scratch) as pipe:
-        return _receive(pipe, case)
+    with processes.started(_measure_there, case, scratch) as pipe:
+        return processes.receive(pipe, case.name)
 
 
 def _compare(case: Case, scratch: Path, rounds: int) -> Comparison:
     """Each loop is set up in its own process, and then they train alternately."""
-    with _process(_serve_ours, case, scratch) as ours, _process(_serve_eager, case, scratch) as plain:
+    with processes.started(_serve_ours, case, scratch) as ours, processes.started(_serve_eager, case, scratch) as plain:
 
         def seconds(pipe: Connection, count: int) -> float:
             pipe.send(count)
-            return _receive(pipe, case)
+            return processes.receive(pipe, case.name)
 
         for pipe in (ours, plain):
             seconds(pipe, steps.WARM_UP)
@@ -307,46 +313,19 @@ def _compare(case: Case, scratch: Path, rounds: int) -> Comparison:
     return Comparison(f"{case.name} compared with a plain loop", *(round(speed, 3) for speed in speeds))
 
 
+def _compare_with_release(case: Case, scratch: Path, release: Path) -> dict[str, Any]:
+    """Both on random pairs, ours before and after the release."""
+    synthetic = replace(case, shards=None)
+    ours = partial(timing_of, synthetic, scratch)
+    record, timing = peer.compare(release, case.run, case.steps, case.rounds, ours(), ours)
+    name = f"{case.name} compared with the release"
+    return {"case": name, "device": timing.device, "batch": case.run.recipe.batch_size, **record.model_dump()}
+
+
 _flop_per_pair = cache(steps.flop_per_pair)
 
 
-# ---------------------------------------------------------------- processes
-
-
-@contextmanager
-def _process(function: Callable[[Case, Path, Connection], None], case: Case, scratch: Path) -> Iterator[Connection]:
-    """Run `function` in a new process; yields the pipe to it."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_run_there, args=(function, case, scratch, there))
-    process.start()
-    there.close()
-    try:
-        yield here
-    finally:
-        here.close()
-        process.join()
-
-
-def _run_there(function: Callable[[Case, Path, Connection], None], case: Case, scratch: Path, pipe: Connection) -> None:
-    # A spawned process would spawn its loaders' processes; training forks them.
-    multiprocessing.set_start_method("fork", force=True)
-    try:
-        function(case, scratch, pipe)
-    except AmorlipError as error:
-        pipe.send(error)
-    except EOFError:
-        pass  # the other end was closed
-
-
-def _receive(pipe: Connection, case: Case) -> Any:
-    try:
-        answer = pipe.recv()
-    except EOFError:
-        raise AmorlipError(f"the process that measures {case.name} ended early; its message is above") from None
-    if isinstance(answer, AmorlipError):
-        raise answer
-    return answer
+# ---------------------------------------------------------------- in a process of its own
 
 
 def _measure_there(case: Case, scratch: Path, pipe: Connection) -> None:

@@ -79,6 +79,25 @@ class EpochRecord(BaseModel):
     """Task → metric → value: a fraction, as measured."""
 
 
+class PeerRecord(BaseModel):
+    """Speed of training next to that of the authors' release, in the same run of a bench [pairs/s]."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    peer_precision: str
+    """The release's `--precision`."""
+    ours_per_s: float
+    """Mean of a measurement before the release's and one after it."""
+    peer_steps_per_s: float
+    """Of its steps alone, without the time that they wait for its loader; ours have random pairs, and do not wait."""
+    ratio: float
+    """Ours over the release's steps alone."""
+    peer_per_s: float
+    """Whole, with that time."""
+    ratio_to_whole: float
+    """Ours over that."""
+
+
 class CostRecord(BaseModel):
     """What a step and the memory of a run cost, as `amorlip bench paper-table2` measures them, one object a row."""
 
@@ -94,6 +113,8 @@ class CostRecord(BaseModel):
     """In percent."""
     memory_over_clip: float
     """In percent."""
+    peer: PeerRecord | None = None
+    """With `--peer`, where the release was measured; not in files of earlier versions."""
 
 
 class CorpusRecord(BaseModel):
