@@ -23,6 +23,7 @@ from amorlip.common.transparency import Transparency
 from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.images import ImageBatch, batches
 from amorlip.evaluation.kept import KeptInputs
+from amorlip.evaluation.share import Share, in_order
 from amorlip.tasks.read import LabeledImage
 
 PROMPTS_AT_ONCE = 4096
@@ -57,6 +58,9 @@ class Encoder:
     cache: FeatureCache | None = None
     kept: KeptInputs | None = None
     """Of the set, where it is evaluated again and again by this process."""
+    share: Share | None = None
+    """The ranks that encode the set together, all with an encoder like this one; None: this process alone. Not with
+    `cache`, which could have features for some ranks and not for others."""
 
     def images(
         self, records: Callable[[], Iterator[LabeledImage]], transparency: Transparency, *, shared: bool = False
@@ -64,7 +68,7 @@ class Encoder:
         """For each batch of `records()`, in order: features (B, D), float32, of unit length, on the device; the batch.
 
         With `shared`, the features are kept in the cache. Another set with the same files in the same order reads them
-        and decodes no image; its batches then have no images.
+        and decodes no image; its batches then have no images. With `share`, no batch has.
         Raises AmorlipError for a faulty image and for features that are not finite.
         """
         if not shared or self.cache is None:
@@ -87,6 +91,24 @@ class Encoder:
     def _images(
         self, records: Callable[[], Iterator[LabeledImage]], transparency: Transparency
     ) -> Iterator[tuple[torch.Tensor, ImageBatch]]:
+        if self.share is None:
+            for batch in self._decoded(records, transparency, 0, 1):
+                yield self._of_pictures(batch), batch
+            return
+        share, every = self.share, []
+
+        def own() -> torch.Tensor:
+            parts = []
+            for number, batch in enumerate(self._decoded(records, transparency, share.rank, share.size)):
+                parts += [self._of_pictures(batch)] if number % share.size == share.rank else []
+                every.append(batch._replace(images=torch.empty(0)))  # all of the set's would fill the memory
+            return self._joined(parts)
+
+        yield from zip(in_order(share.exchange(own), self.batch_size), every, strict=True)
+
+    def _decoded(
+        self, records: Callable[[], Iterator[LabeledImage]], transparency: Transparency, rank: int, size: int
+    ) -> Iterator[ImageBatch]:
         read = functools.partial(
             batches,
             records,
@@ -95,10 +117,14 @@ class Encoder:
             workers=self.workers,
             transparency=transparency,
             pin_memory=self.device.type == "cuda",
+            rank=rank,
+            size=size,
         )
-        for batch in read() if self.kept is None else self.kept.batches(read):
-            pictures = batch.images.to(self.device, non_blocking=True)
-            yield self._encode("image", self.preprocess.normalize(pictures)), batch
+        return read() if self.kept is None else self.kept.batches(read)
+
+    def _of_pictures(self, batch: ImageBatch) -> torch.Tensor:
+        pictures = batch.images.to(self.device, non_blocking=True)
+        return self._encode("image", self.preprocess.normalize(pictures))
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Features (N, D), float32, of unit length, on the device. Equal texts are encoded once and get equal features.
@@ -108,11 +134,21 @@ class Encoder:
         positions: dict[str, int] = {}
         inverse = torch.tensor([positions.setdefault(text, len(positions)) for text in texts])
         unique = list(positions)
-        features = [
-            self._encode("text", self._tokens(unique[start : start + self.batch_size]))
-            for start in range(0, len(unique), self.batch_size)
-        ]
-        return torch.cat(features)[inverse.to(self.device)]
+        parts = [unique[start : start + self.batch_size] for start in range(0, len(unique), self.batch_size)]
+        return self._of_texts(parts)[inverse.to(self.device)]
+
+    def _of_texts(self, parts: list[list[str]]) -> torch.Tensor:
+        def encoded(some: list[list[str]]) -> torch.Tensor:
+            return self._joined([self._encode("text", self._tokens(part)) for part in some])
+
+        if self.share is None:
+            return encoded(parts)
+        own = parts[self.share.rank :: self.share.size]
+        return torch.cat(list(in_order(self.share.exchange(lambda: encoded(own)), self.batch_size)))
+
+    def _joined(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """(n, D), or (0,) if there are none."""
+        return torch.cat(parts) if parts else torch.empty(0, device=self.device)
 
     def _tokens(self, texts: list[str]) -> torch.Tensor:
         return self.tokenizer(texts) if self.kept is None else self.kept.tokens(texts, self.tokenizer)

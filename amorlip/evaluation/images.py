@@ -21,7 +21,7 @@ class ImageBatch(NamedTuple):
 
     keys: list[str]
     images: torch.Tensor
-    """The results of `decode`, stacked: (b, …)."""
+    """The results of `decode`, stacked: (b, …). (0,) if they were not decoded here."""
     labels: torch.Tensor
     """(b,), int64; -1 if the set has no labels."""
     metadata: torch.Tensor
@@ -36,26 +36,29 @@ def batches(
     workers: int,
     transparency: Transparency = "drop",
     pin_memory: bool = False,
+    rank: int = 0,
+    size: int = 1,
 ) -> Iterator[ImageBatch]:
     """Batches of what `records()` yields, in its order, with each image decoded by `decode`; None: no image is read.
 
+    Of `size` processes that share a set, `rank` decodes the batches rank, rank + size, …; the others have no images.
     Draws no global random numbers. Raises AmorlipError for a faulty sample.
     """
     loader = DataLoader(
-        _Batches(records, decode, batch_size, transparency),
+        _Rounds(records, decode, batch_size, transparency, rank, size),
         batch_size=None,
         num_workers=workers,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # without it, the loader draws a seed from the global generator
     )
-    for batch in loader:
-        if isinstance(batch, AmorlipError):
-            raise batch
-        yield batch
+    for batches_of_round in loader:
+        if isinstance(batches_of_round, AmorlipError):
+            raise batches_of_round
+        yield from batches_of_round
 
 
-class _Batches(IterableDataset):
-    """Worker w of W reads every sample but decodes only batches w, w + W, …
+class _Rounds(IterableDataset):
+    """Rounds of `size` batches, of which one is decoded. Worker w of W reads every sample, for rounds w, w + W, …
 
     Decoding takes the time, and the loader goes through its workers in order, so the batches come in order.
     """
@@ -66,25 +69,34 @@ class _Batches(IterableDataset):
         decode: Callable[[Image.Image], torch.Tensor | np.ndarray] | None,
         batch_size: int,
         transparency: Transparency,
+        rank: int,
+        size: int,
     ) -> None:
         self.records = records
         self.decode = decode
         self.batch_size = batch_size
         self.transparency = transparency
+        self.rank = rank
+        self.size = size
 
-    def __iter__(self) -> Iterator[ImageBatch | AmorlipError]:
+    def __iter__(self) -> Iterator[list[ImageBatch] | AmorlipError]:
         worker = get_worker_info()
         turn, turns = (worker.id, worker.num_workers) if worker else (0, 1)
         try:
-            for number, records in enumerate(_chunks(self.records(), self.batch_size)):
+            for number, records in enumerate(_chunks(self.records(), self.batch_size * self.size)):
                 if number % turns == turn:
-                    yield self._batch(records)
+                    yield self._round(records)
         except AmorlipError as error:
             # As a value: the loader would turn a worker's exception into one whose text is a traceback.
             yield error
 
-    def _batch(self, records: list[LabeledImage]) -> ImageBatch:
-        decode = self.decode
+    def _round(self, records: list[LabeledImage]) -> list[ImageBatch]:
+        parts = enumerate(_chunks(iter(records), self.batch_size))
+        return [self._batch(part, self.decode if rank == self.rank else None) for rank, part in parts]
+
+    def _batch(
+        self, records: list[LabeledImage], decode: Callable[[Image.Image], torch.Tensor | np.ndarray] | None
+    ) -> ImageBatch:
         images = np.stack([decode(_open(record, self.transparency)) for record in records]) if decode else np.empty(0)
         return ImageBatch(
             [record.key for record in records],

@@ -1,4 +1,4 @@
-"""Decoded pictures and tokens of a set that one process evaluates again and again, as after each epoch of training."""
+"""Decoded pictures and tokens of a set that a process evaluates again and again, as after each epoch of training."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ import torch
 from amorlip.common.resident import available_mib
 from amorlip.evaluation.images import ImageBatch
 
-SHARE = 4
+PART = 4
 """One part in so many of the memory that is free, or that Slurm gave to the job, may be used."""
 
 
 class KeptInputs:
     """What one set gives to the model. Its files must not change, and each evaluation must read it in the same way.
 
-    Pictures that do not fit into `room` are decoded each time.
+    Of several ranks that share a set, each keeps what it decodes. Pictures that do not fit into `room` are decoded each
+    time.
     """
 
-    def __init__(self, room: float | None = None) -> None:
-        """`room`: how much may be kept [bytes]; None: a part of the memory, see SHARE."""
-        self.room = _room() if room is None else room
+    def __init__(self, room: float | None = None, processes: int = 1) -> None:
+        """`room`: how much may be kept [bytes]; None: a part of the memory (PART), divided by `processes`.
+
+        processes: how many of this machine keep inputs.
+        """
+        self.room = _room() / processes if room is None else room
         self._batches: list[ImageBatch] | None = None
         self._tokens: dict[tuple[str, ...], torch.Tensor] = {}
 
@@ -56,4 +60,4 @@ class KeptInputs:
 
 def _room() -> float:
     of_job = float(os.environ.get("SLURM_MEM_PER_NODE") or "inf")  # MiB
-    return 2**20 * min(available_mib(), of_job) / SHARE
+    return 2**20 * min(available_mib(), of_job) / PART

@@ -6,6 +6,7 @@ Every function works the same with one process: nothing is exchanged then, and t
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import threading
@@ -99,13 +100,29 @@ class World:
         sent = [part[:length].numpy().tobytes() for part, length in zip(parts, lengths, strict=True)]
         return [torch.load(io.BytesIO(data), weights_only=True) for data in sent]
 
+    def gather_tensors(self, own: Tensor) -> list[Tensor]:
+        """The ranks' tensors, by rank, of one type and any shapes, on this rank's device; GPUs exchange by NCCL."""
+        if self.size == 1:
+            return [own]
+        shapes = self.gather(list(own.shape))
+        counts = [math.prod(shape) for shape in shapes]
+        padded = own.new_zeros(max(counts))
+        padded[: own.numel()] = own.flatten()
+        parts = [torch.empty_like(padded) for _ in counts]
+        if max(counts):
+            dist.all_gather(parts, padded)
+        return [part[:count].view(shape) for part, count, shape in zip(parts, counts, shapes, strict=True)]
+
     def from_main(self, value: int) -> int:
         """Rank 0's value."""
-        if self.size == 1:
-            return value
-        tensor = torch.tensor(value)
-        dist.broadcast(tensor, 0)
-        return int(tensor)
+        return int(self.tensor_from_main(torch.tensor(value)))
+
+    def tensor_from_main(self, tensor: Tensor) -> Tensor:
+        """A copy of rank 0's tensor, which has the same shape on all ranks."""
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
+        if self.size > 1:
+            dist.broadcast(tensor, 0)
+        return tensor
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -35,6 +36,7 @@ from amorlip.training.journal import Journal
 from amorlip.training.limit import Limit
 from amorlip.training.records import LOG
 from amorlip.training.session import Session
+from amorlip.training.sharing import Sharing
 from amorlip.training.signals import StopRequest
 
 if TYPE_CHECKING:
@@ -111,6 +113,7 @@ class Trainer:
         found = {name: task_folders[name] for name in self.recipe.epoch_tasks}
         self.tasks = {name: task for name, task in found.items() if task is not None}
         self.kept_inputs: dict[str, KeptInputs] = {}
+        self.ranks_here = 1 + self.world.largest(self.world.local_rank)
         key = checkpoint.key(parts.run, parts.loader.digest, models.architecture(self.recipe.model))
         self.checkpoints = checkpoint.Checkpoints(output / "checkpoints" / key)
         self.writer = CheckpointWriter(self.checkpoints, self.world.device)
@@ -194,24 +197,31 @@ class Trainer:
     def _finish_epoch(self) -> None:
         """Evaluate and record the epoch that has just ended, unless this was done before an interruption."""
         epoch = self.step // self.steps_per_epoch
-        self.world.while_others_wait(lambda: self._record_epoch(epoch), here=self.world.is_main)
+        if not self.world.from_main(int(self.journal.lacks_epoch(epoch))):  # only rank 0 knows
+            return
+        begun = time.monotonic()
+        # evaluation must not change the random numbers of the next epoch, or the weights would depend on its tasks
+        with self.journal.paused(), rng.preserved(), signals.kept_from_children():
+            tasks = self._evaluate_tasks()
+        self.slowest_evaluation_s = max(self.slowest_evaluation_s, time.monotonic() - begun)
+        close = partial(self.journal.close_epoch, epoch, self.step, tasks)
+        self.world.while_others_wait(close, here=self.world.is_main)
 
-    def _record_epoch(self, epoch: int) -> None:
-        if self.journal.lacks_epoch(epoch):
-            # evaluation must not change the random numbers of the next epoch, or the weights would depend on its tasks
-            begun = time.monotonic()
-            with self.journal.paused(), rng.preserved(), signals.kept_from_children():
-                tasks = {name: self._evaluate(name) for name in self.tasks}
-            self.slowest_evaluation_s = max(self.slowest_evaluation_s, time.monotonic() - begun)
-            self.journal.close_epoch(epoch, self.step, tasks)
+    def _evaluate_tasks(self) -> dict[str, Mapping[str, float]]:
+        sharing = Sharing(self.world)
+        with sharing.buffers_of_main(self.session.model):
+            return {name: sharing.evaluate(partial(self._evaluate, name, sharing)) for name in self.tasks}
 
-    def _evaluate(self, name: str) -> Mapping[str, float]:
+    def _evaluate(self, name: str, sharing: Sharing) -> Mapping[str, float]:
+        """The metrics of one task, by all ranks together."""
         from amorlip.evaluation import score
         from amorlip.evaluation.features import Encoder
         from amorlip.evaluation.kept import KeptInputs
 
         task, folder = self.tasks[name]
         model, pairs = self.session.model, self.recipe.batch_size // self.recipe.ranks
+        if name not in self.kept_inputs:
+            self.kept_inputs[name] = KeptInputs(processes=self.ranks_here)
         encoder = Encoder(
             model,
             models.eval_transform(model),
@@ -220,7 +230,8 @@ class Trainer:
             precision=self.recipe.precision,
             batch_size=min(EVALUATION_BATCH, self.recipe.micro_batch_size or pairs),
             workers=self.recipe.loader.workers,
-            kept=self.kept_inputs.setdefault(name, KeptInputs()),
+            kept=self.kept_inputs[name],
+            share=sharing if self.world.size > 1 else None,
         )
         return score.evaluate(encoder, task, folder).metrics
 

@@ -16,35 +16,8 @@ from amorlip.evaluation import features, score
 from amorlip.evaluation.feature_cache import FeatureCache
 from amorlip.evaluation.features import Encoder
 from amorlip.evaluation.record import Scores
+from tests.helpers.evaluation_sets import KINDS
 from tests.helpers.fake_gpu import GPU, fake_gpu
-
-KINDS = {
-    "classification": "acc1",
-    "classification_grouped": "acc_wg",
-    "retrieval": "mean_recall@1",
-    "association": "jaccard_score_10-12",
-}
-
-
-@pytest.fixture
-def made(sets, task, tmp_path):
-    """A miniature of each kind: (task, folder)."""
-    pictures = sets.pictures(24)
-    names = [f"thing {n}" for n in range(6)]
-    words = [f"word{n}" for n in range(24)]
-    labels = [n % 6 for n in range(24)]
-    metadata = [[n % 3] for n in range(24)]
-    plays = [("owl", words[:10], words[:3]), ("bee", words[9:21], words[9:12]), ("sun", words[:5], words[:2])]
-    keys = {"classification_grouped": {"metadata": ["region"], "group_by": "region"}}
-    writers = {
-        "classification": lambda folder: sets.classification(folder, pictures, labels, names, ["a {c}"]),
-        "classification_grouped": lambda folder: sets.classification(
-            folder, pictures, labels, names, ["a {c}"], metadata=metadata
-        ),
-        "retrieval": lambda folder: sets.retrieval(folder, pictures, [[f"one {n}", f"two {n}"] for n in range(24)]),
-        "association": lambda folder: sets.association(folder, dict(zip(words, pictures, strict=True)), plays),
-    }
-    return {kind: (task(kind, KINDS[kind], **keys.get(kind, {})), writers[kind](tmp_path / kind)) for kind in KINDS}
 
 
 def run(toy, made, kind, **keys):
@@ -173,19 +146,28 @@ def test_an_openclip_model(made, kind):
     assert model.training
 
 
+class OnlyRank:
+    """A share of all batches."""
+
+    rank, size = 0, 1
+
+    def exchange(self, work):
+        return [work()]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_a_gpu_all_tensors_are_there(toy, made, tmp_path, monkeypatch, kind):
-    """The GPU is a fake; the scores are those of the CPU. With a cache of features, written once and read once."""
+    """The GPU is a fake; the scores are those of the CPU. With a cache, written once and read once, and as a rank."""
     without_pinning = lambda *arguments, pin_memory, **keys: batches(*arguments, **keys)  # noqa: E731
     batches = features.batches
     monkeypatch.setattr(features, "batches", without_pinning)
     expected = run(toy, made, kind)
     with fake_gpu():
         toy.model.to("cuda")
-        for _ in range(2):
+        cached = {"cache": FeatureCache(tmp_path / "features", "toy")}
+        for keys in (cached, cached, {"share": OnlyRank()}):
             encoder = Encoder(
-                toy.model.eval(), toy.preprocess, toy.tokenizer, GPU, "float32", batch_size=8, workers=0,
-                cache=FeatureCache(tmp_path / "features", "toy"),
-            )  # fmt: skip
+                toy.model.eval(), toy.preprocess, toy.tokenizer, GPU, "float32", batch_size=8, workers=0, **keys
+            )
             found = score.evaluate(encoder, *made[kind])
             assert found.metrics == pytest.approx(expected.metrics)

@@ -15,6 +15,13 @@ from tests.helpers.set_layouts import SIDE
 
 WIDTH = 16
 CONTEXT = 24
+KINDS = {
+    "classification": "acc1",
+    "classification_grouped": "acc_wg",
+    "retrieval": "mean_recall@1",
+    "association": "jaccard_score_10-12",
+}
+"""Kind of task → main metric of its miniature."""
 
 
 class ToyModel(nn.Module):
@@ -112,3 +119,24 @@ def task():
         return Task(title="Miniature", kind=kind, main_metric=main_metric, source=source, **keys)
 
     return make
+
+
+@pytest.fixture
+def made(sets, task, tmp_path):
+    """A miniature of each kind: (task, folder)."""
+    pictures = sets.pictures(24)
+    names = [f"thing {n}" for n in range(6)]
+    words = [f"word{n}" for n in range(24)]
+    labels = [n % 6 for n in range(24)]
+    metadata = [[n % 3] for n in range(24)]
+    plays = [("owl", words[:10], words[:3]), ("bee", words[9:21], words[9:12]), ("sun", words[:5], words[:2])]
+    keys = {"classification_grouped": {"metadata": ["region"], "group_by": "region"}}
+    writers = {
+        "classification": lambda folder: sets.classification(folder, pictures, labels, names, ["a {c}"]),
+        "classification_grouped": lambda folder: sets.classification(
+            folder, pictures, labels, names, ["a {c}"], metadata=metadata
+        ),
+        "retrieval": lambda folder: sets.retrieval(folder, pictures, [[f"one {n}", f"two {n}"] for n in range(24)]),
+        "association": lambda folder: sets.association(folder, dict(zip(words, pictures, strict=True)), plays),
+    }
+    return {kind: (task(kind, KINDS[kind], **keys.get(kind, {})), writers[kind](tmp_path / kind)) for kind in KINDS}

@@ -18,7 +18,13 @@ from amorlip.training import records as training_records
 TIMES = {"samples_per_s", "seconds"}
 
 
-def start(run: Run, shards: Path, output: Path, prepare: Callable[[], None] = lambda: None) -> int:
+def start(
+    run: Run,
+    shards: Path,
+    output: Path,
+    prepare: Callable[[], None] = lambda: None,
+    tasks: loop.TaskFolders | None = None,
+) -> int:
     """Train in a child, after `prepare`; its process id. Its standard error is `output`.err."""
     output.parent.mkdir(parents=True, exist_ok=True)
     if child := os.fork():
@@ -26,7 +32,7 @@ def start(run: Run, shards: Path, output: Path, prepare: Callable[[], None] = la
     try:
         sys.stderr = open(f"{output}.err", "a", buffering=1)  # noqa: SIM115
         prepare()
-        loop.train(run, shards, output, {})
+        loop.train(run, shards, output, tasks or {})
         os._exit(0)
     except BaseException:
         traceback.print_exc()

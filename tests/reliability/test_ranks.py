@@ -116,6 +116,9 @@ DAMAGED, FULL = "the image is damaged", "checkpoint: No space left on device"
         ("stopped", 0, "alone", "a rank did not answer the others for minutes .*start again to resume"),
         ("failing", 1, "between", DAMAGED),
         ("disk", 0, "alone", FULL),
+        ("stopped", 1, "shared", "a rank did not answer the others for minutes .*start again to resume"),
+        ("disk", 1, "shared", FULL),
+        ("failing", "all", "shared", DAMAGED),
     ],
 )
 def test_a_rank_that_is_gone_takes_the_other_along(signals_as_before, capfd, fault, rank, place, line):
