@@ -33,6 +33,16 @@ def test_shipped_configurations_are_valid(name):
     assert study.corpora
 
 
+def test_controls_change_one_part_of_amorlip_at_a_time():
+    """In batches of 64; dcl and dcl_rho are there as variants only."""
+    study = load_study(read_yaml(CONFIG / "controls.yaml"), CONFIG, "controls.yaml")
+    assert len(study.runs) == 3 * 13 and {run.method for _, run in study.runs if not run.variant} == {
+        "clip",
+        "amorlip_l2log",
+    }
+    assert {run.recipe.batch_size for _, run in study.runs} == {64}
+
+
 @pytest.mark.parametrize("top", ["mini.yaml", "paper.yaml"])
 @pytest.mark.parametrize("name", [path.stem for path in sorted((CONFIG / "experiments").glob("*.yaml"))])
 def test_every_shipped_experiment_fits_the_shipped_studies(top, name):
@@ -196,6 +206,6 @@ def test_rows_that_train_the_same_model_are_warned_of(first, second, differ):
         assert differ in found[0]
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "mini.yaml", "small.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "mini.yaml", "controls.yaml", "small.yaml", "paper.yaml"])
 def test_shipped_studies_have_no_warnings(name):
     assert warnings(load_study(merge(DEMO, read_yaml(CONFIG / name)), CONFIG, name)) == []

@@ -82,7 +82,7 @@ def _with_columns(layout: Layout, settings: TableSettings, tested: pd.DataFrame,
         layout,
         groups=[*layout.groups, (f"{heads.seed_tests} {followed}", 3)],
         columns=[*layout.columns, column_title(settings.benchmark, column), "p", "p, corrected"],
-        metrics=[*layout.metrics, "points", "", ""],
+        metrics=[*layout.metrics, "points", "Student", "Holm"],
         views=[View(blocks, [*view.notes, *_notes(tested, followed)])],
     )
 
