@@ -98,17 +98,22 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     try:
         with tarfile.open(archive) as tar:
-            members = [_inside(member, archive) for member in tar]
-            tar.extractall(folder, members=members, filter="data")
+            places = [(member, _inside(member, archive)) for member in tar]
+            # not by extractall: Python 3.11.2, which Debian 12 has, does not know its `filter`
+            for member, place in places:
+                if content := tar.extractfile(member):  # None for a folder
+                    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+                    with content, (folder / place).open("wb") as file:
+                        shutil.copyfileobj(content, file)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise AmorlipError(f"{archive.name} cannot be unpacked: {one_line(error)}") from error
 
 
-def _inside(member: tarfile.TarInfo, archive: Path) -> tarfile.TarInfo:
-    """The member under its path below the archive's first component."""
+def _inside(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
+    """The member's path below the archive's first component."""
     path = PurePosixPath(member.name)
     if not (member.isfile() or member.isdir()):
         raise AmorlipError(f"{archive.name} holds '{member.name}', which is neither a file nor a folder; not unpacked")
     if path.is_absolute() or ".." in path.parts:
         raise AmorlipError(f"{archive.name} holds '{member.name}', which leads out of its folder; not unpacked")
-    return member.replace(name=str(PurePosixPath(*path.parts[1:])), deep=False)
+    return PurePosixPath(*path.parts[1:])
