@@ -134,3 +134,11 @@ def test_the_picture_of_the_workflow_has_every_rule():
     rules = "".join((REPOSITORY / file).read_text() for file in tracked("workflow/rules/*.smk"))
     drawn = re.findall(r'^    "(\w+)": \(\d', text_of("docs/pictures/workflow.py"), re.MULTILINE)
     assert set(drawn) == set(re.findall(r"^rule (\w+):", rules, re.MULTILINE)) - others
+
+
+@pytest.mark.parametrize("page", [*PAGES, *tracked("config/*.yaml"), *tracked("config/experiments/*.yaml")])
+def test_targets_come_before_the_configuration(page):
+    """Snakemake takes every word after --configfile for a file, up to the next option."""
+    text = text_of(page) if page.endswith(".yaml") else code(page)
+    given = re.findall(r"--configfile ([\w./-]+(?: [\w./]+)*)", text)
+    assert [word for words in given for word in words.split() if not word.endswith(".yaml") and word != "FILE"] == []
