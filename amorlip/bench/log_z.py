@@ -47,6 +47,8 @@ MEASURED = 8
 """Over how many passes through the corpus variances are taken: a pair is in another batch each time."""
 ENCODED = 256
 """Pairs of a pass through the encoders."""
+MOST_PAIRS = 65536
+"""Of a larger corpus, so many are drawn: the logits of all with all of them are computed."""
 
 
 @dataclass(frozen=True)
@@ -166,15 +168,17 @@ def run(
 def encode(trained: Run, folder: Path) -> Corpus:
     """Features of the run's training corpus, augmented as in training, by the weights in `folder`.
 
-    Pairs are left out that fill no pass. Raises AmorlipError if weights or corpus are missing.
+    Of MOST_PAIRS pairs at most, and without those that fill no pass. Raises AmorlipError if weights or corpus are
+    missing.
     """
     shards = folder.resolve().parents[3] / "corpora" / trained.recipe.corpus / "train"
     if not (shards / MANIFEST).exists():
         raise AmorlipError(f"{shards / MANIFEST} is missing; give the folder of a run below results/, with its corpus")
     loaded = models.load(folder / WEIGHTS, trained.recipe.model)
+    size = min(ENCODED, read_manifest(shards).samples)
     loader = PairLoader(
         shards,
-        batch_size=min(ENCODED, read_manifest(shards).samples),
+        batch_size=size,
         epochs=1,
         seed=trained.seed,
         transform=train_transform(models.image_size(loaded.network), trained.recipe.augmentation),
@@ -182,7 +186,8 @@ def encode(trained: Run, folder: Path) -> Corpus:
     )
     encoders = Encoders(cast(CLIP, loaded.network)).eval()
     with torch.no_grad():
-        parts = [encoders(batch.images, batch.tokens) for batch in loader.batches()]
+        batches = itertools.islice(loader.batches(), MOST_PAIRS // size)
+        parts = [encoders(batch.images, batch.tokens) for batch in batches]
     image, text = map(torch.cat, zip(*parts, strict=True))
     scale = cast(Tensor, loaded.network.logit_scale).detach().exp()
     return Corpus(image, text, scale, _settings(trained).positive_weight)

@@ -85,16 +85,16 @@ def checked(checkout: Path, runs: Sequence[Run]) -> Path:
     options = checkout / "src/open_clip_train/params.py"
     for path in (checkout / "src/open_clip/factory.py", checkout / "src/open_clip_train/main.py", options):
         if not path.is_file():
-            raise _no_checkout(checkout, f"there is no {path.relative_to(checkout)}")
+            raise _no_checkout(checkout, f"{path.relative_to(checkout)} is missing")
     if "--lambda_loss_type" not in options.read_text(encoding="utf-8", errors="replace"):
-        raise _no_checkout(checkout, "its training program has no option --lambda_loss_type, as OpenCLIP's has not")
+        raise _no_checkout(checkout, "its training program has no option --lambda_loss_type")
     if not any(has(run) for run in runs):
         raise AmorlipError(f"--peer: the release has none of the chosen cases' methods, only {', '.join(LOSSES)}")
     return checkout.resolve()
 
 
 def _no_checkout(checkout: Path, why: str) -> AmorlipError:
-    return AmorlipError(f"--peer: {checkout} is no checkout of the AmorLIP authors' release: {why}")
+    return AmorlipError(f"--peer: {checkout} is not a checkout of the AmorLIP authors' release: {why}")
 
 
 def has(run: Run) -> bool:

@@ -96,6 +96,13 @@ def test_result_files(trained, tmp_path):
     assert "44 pairs" in (tmp_path / "z.md").read_text()
 
 
+def test_of_a_large_corpus_some_pairs_are_drawn(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(log_z, "ENCODED", 8)
+    monkeypatch.setattr(log_z, "MOST_PAIRS", 24)
+    log_z.run(tmp_path / "z.json", tmp_path / "z.md", trained, only=["*fits 30,*"])
+    assert "24 pairs" in (tmp_path / "z.md").read_text()
+
+
 def test_a_missing_corpus_is_one_line(trained, tmp_path):
     alone = tmp_path / "other/mini/runs/tiny/clip-seed0"
     alone.mkdir(parents=True)

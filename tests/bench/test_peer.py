@@ -121,7 +121,7 @@ def test_it_is_stopped_if_it_takes_too_long(tmp_path, monkeypatch):
 @pytest.mark.parametrize("bench", [train, paper_table2], ids=["train", "paper_table2"])
 @pytest.mark.parametrize(
     ("removed", "why"),
-    [("", "no src/open_clip/factory.py"), ("src/open_clip_train/main.py", "no src/open_clip_train/main.py"),
+    [("", "src/open_clip/factory.py is missing"), ("src/open_clip_train/main.py", "src/open_clip_train/main.py is missing"),
      ("src/open_clip_train/params.py", "no option --lambda_loss_type")],
 )  # fmt: skip
 def test_another_folder_is_refused_before_anything_is_measured(bench, removed, why, tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_another_folder_is_refused_before_anything_is_measured(bench, removed, w
         if "params" in removed:
             path.write_text("--siglip")
     with pytest.raises(
-        AmorlipError, match=f"^--peer: .*folder is no checkout of the AmorLIP authors' release: .*{why}"
+        AmorlipError, match=f"^--peer: .*folder is not a checkout of the AmorLIP authors' release: .*{why}"
     ):
         bench.run(tmp_path / "t.json", tmp_path / "t.md", tiny=True, checkout=checkout)
     assert not (tmp_path / "t.json").exists()
