@@ -121,9 +121,12 @@ def test_it_is_stopped_if_it_takes_too_long(tmp_path, monkeypatch):
 @pytest.mark.parametrize("bench", [train, paper_table2], ids=["train", "paper_table2"])
 @pytest.mark.parametrize(
     ("removed", "why"),
-    [("", "src/open_clip/factory.py is missing"), ("src/open_clip_train/main.py", "src/open_clip_train/main.py is missing"),
-     ("src/open_clip_train/params.py", "no option --lambda_loss_type")],
-)  # fmt: skip
+    [
+        ("", "src/open_clip/factory.py is missing"),
+        ("src/open_clip_train/main.py", "src/open_clip_train/main.py is missing"),
+        ("src/open_clip_train/params.py", "no option --lambda_loss_type"),
+    ],
+)
 def test_another_folder_is_refused_before_anything_is_measured(bench, removed, why, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "timing_of", lambda case, scratch: pytest.fail(case.name))
     checkout = tmp_path / "folder"
